@@ -1,0 +1,1 @@
+"""ticketbench: a benchmark suite for transferable lottery tickets."""

@@ -1,0 +1,39 @@
+"""Networks by the catalog's words: built, pruned by name, saved and loaded.
+
+A new architecture is one line in the catalog and one function of that name in the file the line gives:
+`name(*, classes, **options) -> Body`.
+"""
+
+from bench.models.errors import ModelError
+from bench.models.network import (
+    Network,
+    State,
+    build,
+    check_resolution,
+    head,
+    head_name,
+    head_parameters,
+    is_normalisation,
+    load_state,
+    prunable,
+    replace_head,
+    state,
+    weights,
+)
+
+__all__ = [
+    "ModelError",
+    "Network",
+    "State",
+    "build",
+    "check_resolution",
+    "head",
+    "head_name",
+    "head_parameters",
+    "is_normalisation",
+    "load_state",
+    "prunable",
+    "replace_head",
+    "state",
+    "weights",
+]

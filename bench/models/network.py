@@ -1,0 +1,197 @@
+"""A network: normaliser, then the architecture's body, whose last linear layer is the head."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from bench import catalog
+from bench.models.body import Body
+from bench.models.errors import ModelError
+from bench.spec import Prunable, Word
+
+State = dict[str, Tensor]
+Made = TypeVar("Made")
+
+
+class Normalise(nn.Module):
+    """Channels minus `mean`, divided by `std`; both are no part of the state dict."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        if min(std) <= 0:
+            raise ValueError(f"normalisation needs std > 0 in every channel, found {std}")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Network(nn.Module):
+    """Square images (n, 3, h, h) float in [0, 1] -> logits (n, classes).
+
+    `body` is the architecture's own module with its own parameter names. Raises ModelError for images of a side
+    that the architecture cannot read.
+    """
+
+    def __init__(self, body: Body, *, label: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.body = body.module
+        self.label, self.head_name, self.stem_names = label, body.head, body.stem
+        self.smallest, self.largest = body.smallest, body.largest
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_resolution(self, images.shape[-1])
+        return cast(Tensor, self.body(self.normalise(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Input of the head, (n, d): `head(network)(network.features(x))` equals `network(x)`."""
+        seen: list[Tensor] = []
+        hook = head(self).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            self(images)
+        finally:
+            hook.remove()
+        return seen[0]
+
+
+def check_resolution(network: Network, resolution: int) -> None:
+    """Raise ModelError unless the architecture can read images of `resolution` px."""
+    if network.smallest <= resolution <= (network.largest or resolution):
+        return
+    readable = f"exactly {network.smallest} px" if network.largest else f"{network.smallest} px and more"
+    raise ModelError(
+        f"{network.label} reads images of {readable}, found {resolution} px: "
+        "set the resolution of the data set, or take another stem or architecture"
+    )
+
+
+def build(architecture: Word, *, classes: int, mean: tuple[float, ...], std: tuple[float, ...], seed: int) -> Network:
+    """A freshly initialised network on the CPU, a function of its arguments only.
+
+    The global random generator is left as it was.
+    """
+    body = _seeded(lambda: _body(architecture, classes), seed)
+    return Network(body, label=str(architecture), mean=mean, std=std)
+
+
+def outline(architecture: Word, *, classes: int) -> Body:
+    """The architecture with names and shapes but no numbers (meta tensors): costs neither memory nor draws."""
+    with torch.device("meta"):
+        return _body(architecture, classes)
+
+
+@functools.cache
+def head_name(architecture: Word) -> str:
+    """Name of the last linear layer in the body, for example "fc" or "classifier.6"."""
+    return outline(architecture, classes=2).head
+
+
+def replace_head(network: Network, classes: int, *, seed: int) -> None:
+    """Give the network a fresh head for `classes` classes, of torch's default initialisation, in place."""
+    old = head(network)
+    new = _seeded(lambda: nn.Linear(old.in_features, classes), seed)
+    network.body.set_submodule(network.head_name, new.to(device=old.weight.device, dtype=old.weight.dtype))
+
+
+def head(network: Network) -> nn.Linear:
+    """The last linear layer."""
+    return cast(nn.Linear, network.body.get_submodule(network.head_name))
+
+
+def head_parameters(network: Network) -> tuple[str, str]:
+    """Names of the head's weight and bias in the body."""
+    return f"{network.head_name}.weight", f"{network.head_name}.bias"
+
+
+def is_normalisation(network: Network, name: str) -> bool:
+    """Is the body's tensor `name` a parameter or a statistic of a normalisation layer (batch, layer or group)?"""
+    owner = network.body.get_submodule(name.rpartition(".")[0])
+    return isinstance(owner, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
+
+
+def prunable(network: Network, rule: Prunable) -> tuple[str, ...]:
+    """Names of the weights that `rule` prunes, in order of definition; the head's never.
+
+    Convolutions count with or without the first one; linear layers include the projections of attention.
+    """
+    convolutions = [name for name, module in network.body.named_modules() if isinstance(module, nn.Conv2d)]
+    dropped = {network.head_name} | (set() if rule.first_conv else set(convolutions[:1]))
+    names: list[str] = []
+    for name, module in network.body.named_modules():
+        if name in dropped:
+            continue
+        if isinstance(module, nn.Conv2d) or (rule.linear and isinstance(module, nn.Linear)):
+            names.append(f"{name}.weight")
+        elif rule.linear and isinstance(module, nn.MultiheadAttention):
+            names.append(f"{name}.in_proj_weight")
+    return tuple(names)
+
+
+def weights(network: Network, names: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    """The body's parameters of these names, in the order of `names`."""
+    return {name: network.body.get_parameter(name) for name in names}
+
+
+def state(network: Network) -> State:
+    """The body's parameters and batch-normalisation statistics: views, not copies."""
+    return dict(network.body.state_dict())
+
+
+def load_state(network: Network, state: Mapping[str, Tensor], *, allow_head_mismatch: bool = False) -> None:
+    """Copy `state` into the body, all of it or, if it does not fit, nothing.
+
+    allow_head_mismatch: a head of another size (or none) leaves the network's own head as it is, and so does a
+    missing stem where the network's `stem` option changed it: what is needed to start from other weights.
+    Raises ModelError that counts what does not fit and names the first.
+    """
+    own = network.body.state_dict()
+    given = dict(state)
+    if allow_head_mismatch:
+        names = head_parameters(network)
+        if any(name not in given or given[name].shape != own[name].shape for name in names):
+            given.update((name, own[name]) for name in names)
+        given.update((name, own[name]) for name in network.stem_names if name not in given)
+    misfit = misfits({name: tensor.shape for name, tensor in own.items()}, given)
+    if misfit:
+        raise ModelError(f"the weights do not fit {network.label}: {misfit}")
+    network.body.load_state_dict(given)
+
+
+def misfits(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> str:
+    """What `found` lacks, has too much, or has in another shape: counts and the first of each; empty if it fits."""
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    reshaped = [name for name in expected if name in found and found[name].shape != expected[name]]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of {len(expected)} names are missing (first: {missing[0]})")
+    if extra:
+        parts.append(f"{len(extra)} names are unknown (first: {extra[0]})")
+    if reshaped:
+        name = reshaped[0]
+        shapes = f"expected {tuple(expected[name])}, found {tuple(found[name].shape)}"
+        parts.append(f"{len(reshaped)} have another shape (first: {name}, {shapes})")
+    return ", ".join(parts)
+
+
+def _body(architecture: Word, classes: int) -> Body:
+    module = catalog.load(catalog.ARCHITECTURES[architecture.name].module)
+    function: Callable[..., Body] = getattr(module, architecture.name)
+    return function(classes=classes, **dict(architecture.options))
+
+
+def _seeded(make: Callable[[], Made], seed: int) -> Made:
+    # The CPU generator alone: torch.manual_seed would also reseed the devices, which fork_rng does not restore here.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        return make()

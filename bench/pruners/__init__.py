@@ -1,0 +1,1 @@
+"""One file per pruner: `scores(network, names, batches, *, seed) -> Scores`, higher is kept first."""

@@ -1,0 +1,118 @@
+"""What every objective of the catalog promises, and what each minimises."""
+
+from datetime import timedelta
+
+import pytest
+import torch
+from torch import distributed
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from bench import catalog, models
+from bench.attacks.noise import random_noise
+from bench.attacks.pgd import pgd
+from bench.objectives import adversarial, supervised
+from bench.spec import Attack, Recipe, Word
+
+ATTACK = Attack(epsilon_255=16.0, step_255=8.0, steps=3)
+RECIPE = Recipe(epochs=1, attack=ATTACK, label_smoothing=0.1)
+INDICES = torch.tensor([7, 3, 11, 0])
+
+
+def network():
+    return models.build(Word("resnet8"), classes=5, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
+
+
+def examples():
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(4, 3, 8, 8, generator=generator), torch.tensor([0, 1, 2, 3])
+
+
+def run(module, net, *, seed=0, step=0, recipe=RECIPE, indices=INDICES):
+    return module.loss(net, *examples(), recipe=recipe, seed=seed, step=step, indices=indices)
+
+
+@pytest.mark.parametrize("name", catalog.OBJECTIVES)
+def test_every_objective_gives_a_finite_loss_logits_and_gradients(name):
+    net = network()
+    loss, logits = run(catalog.load(catalog.OBJECTIVES[name].module), net)
+    assert torch.isfinite(loss)
+    assert logits.shape == (4, 5)
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in net.body.parameters() if p.dim() > 1)
+    assert net.training
+
+
+@pytest.mark.parametrize("name", catalog.OBJECTIVES)
+def test_every_objective_is_a_function_of_seed_and_step(name):
+    module = catalog.load(catalog.OBJECTIVES[name].module)
+    first, again = run(module, network())[0], run(module, network())[0]
+    assert torch.equal(first, again)
+    others = [run(module, network(), seed=1)[0], run(module, network(), step=1)[0]]
+    assert all(torch.equal(first, other) == (name == "standard") for other in others)
+
+
+@pytest.mark.parametrize("name", catalog.OBJECTIVES)
+def test_the_global_generator_is_left_alone(name):
+    state = torch.get_rng_state()
+    run(catalog.load(catalog.OBJECTIVES[name].module), network())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_standard_loss_is_smoothed_cross_entropy():
+    net = network().eval()
+    loss, logits = run(supervised, net)
+    labels = examples()[1]
+    log_p = logits.log_softmax(dim=1)
+    by_hand = -(0.9 * log_p[torch.arange(4), labels] + 0.1 * log_p.mean(dim=1)).mean()
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-6)
+
+
+def test_the_adversarial_loss_is_that_of_pgd_examples():
+    net, (images, labels) = network(), examples()
+    noise = random_noise(tuple(images.shape), ATTACK, seed=5, indices=INDICES, draw=9)
+    attacked = pgd(net, images, labels, ATTACK, noise=noise)
+    expected = F.cross_entropy(net(attacked), labels, label_smoothing=0.1)
+    loss, _ = run(adversarial, network(), seed=5, step=9)
+    assert torch.equal(loss, expected)
+    assert loss > run(supervised, network())[0]
+
+
+@pytest.mark.parametrize(("batchnorm", "updates"), [("eval", 1), ("train", 1 + 3)])
+def test_batch_statistics_see_the_iterates_only_if_the_attack_says_so(batchnorm, updates):
+    net = network()
+    recipe = Recipe(epochs=1, attack=Attack(steps=3, batchnorm=batchnorm))
+    run(adversarial, net, recipe=recipe)
+    assert net.body.bn1.num_batches_tracked.item() == updates
+
+
+@pytest.mark.parametrize("attack", [None, Attack(restarts=2)], ids=["none", "restarts"])
+def test_adversarial_training_without_a_fitting_attack_is_refused(attack):
+    with pytest.raises(ValueError, match="needs a recipe with an attack of one start"):
+        run(adversarial, network(), recipe=Recipe(epochs=1, attack=attack))
+
+
+@pytest.mark.parametrize("name", catalog.OBJECTIVES)
+def test_a_wrapped_network_gets_the_same_loss_and_gradients(name, tmp_path, monkeypatch):
+    module, net, plain = catalog.load(catalog.OBJECTIVES[name].module), network(), network()
+    # A group of one process that meets in a file: no port is opened.
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1, timeout=timedelta(seconds=30)
+    )
+    try:
+        wrapped = DistributedDataParallel(net)
+        calls = []
+        wrapped.register_forward_pre_hook(lambda *_: calls.append(1))
+        for _ in range(2):
+            loss, _ = run(module, wrapped)
+            loss.backward()
+    finally:
+        distributed.destroy_process_group()
+    for _ in range(2):
+        expected, _ = run(module, plain)
+        expected.backward()
+    assert torch.equal(loss, expected)
+    assert len(calls) == 2  # one a step: the attack itself has nothing to synchronise
+    gradients = zip(net.parameters(), plain.parameters(), strict=True)
+    assert all(torch.allclose(a.grad, b.grad, rtol=1e-5, atol=1e-7) for a, b in gradients)
