@@ -1,0 +1,90 @@
+"""Image sets: prepared once as `.beton` files, read by one of two loaders. Importing this package imports no torch."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data import beton, draws
+from bench.data.errors import DataError
+from bench.data.records import Batch, Split, View
+from bench.data.subset import split_validation, take_fraction
+from bench.spec import Data
+
+__all__ = ["Batch", "DataError", "Split", "open_split"]
+
+SPLITS = ("train", "validation", "test")
+
+
+def open_split(
+    data: Data,
+    split: str,
+    *,
+    data_root: Path,
+    batch_size: int,
+    augmentation: tuple[str, ...] = (),
+    seed: int = 0,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    device: Any = "cpu",
+    threads: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Split:
+    """A split of the set as `data` describes it, read with data.loader.
+
+    train is what the validation split leaves of the official training split, cut to data.fraction; validation is not
+    cut; test is the official test split. Examples keep their order in the file.
+    batch_size counts all ranks: rank r of world_size reads its contiguous slice of every batch, and all ranks take
+    equally many steps. Order and augmentation are a function of (seed, epoch, example) alone.
+    Raises DataError where files are missing or damaged or the arguments do not fit the set.
+    """
+    from bench.data import resident, stream
+
+    loaders = {"resident": resident, "stream": stream}
+    if split not in SPLITS or data.loader not in loaders:
+        raise DataError(
+            f"split {split!r} (known: {', '.join(SPLITS)}), loader {data.loader!r} (known: resident, stream)"
+        )
+    if batch_size < 1 or threads < 1 or not 0 <= rank < world_size:
+        raise DataError(
+            f"batch_size {batch_size}, threads {threads}, rank {rank} of {world_size}: all must be positive"
+        )
+    loader = loaders[data.loader]
+    for word in augmentation:
+        if word not in loader.AUGMENTATIONS:
+            known = ", ".join(loader.AUGMENTATIONS)
+            raise DataError(f"{data.dataset}: the {data.loader} loader has no augmentation {word!r} (known: {known})")
+    stored = beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader)
+    source = "test" if split == "test" else "train"
+    file = beton.read(data.dataset, source, data_root=data_root, resolution=stored)
+    rows = np.arange(len(file.labels), dtype=np.int64)
+    if split != "test":
+        train, validation = split_validation(file.labels, data.validation, data.validation_rule)
+        rows = validation
+        if split == "train":
+            rows = take_fraction(file.labels, train, data.fraction, data.fraction_rule, data.subset_seed)
+    if len(rows) == 0:
+        raise DataError(f"{data.dataset}: the {split} split is empty (validation examples asked: {data.validation})")
+    view = View(
+        beton=file,
+        rows=rows,
+        resolution=data.resolution,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        seed=seed,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        device=device,
+        threads=threads,
+        rank=rank,
+        world_size=world_size,
+    )
+    return Split(
+        labels=file.labels[rows],
+        steps_per_epoch=draws.steps(len(rows), batch_size, drop_last),
+        read=partial(loader.batches, view),
+    )

@@ -1,0 +1,105 @@
+"""Records shared by the data package; imports torch for annotations only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+Reals = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """One split as its source gives it: labels (n,) int64 in [0, classes) and image(i) -> (h, w, 3) uint8.
+
+    `image` is called from several threads at once when a `.beton` file is written.
+    """
+
+    labels: Integers
+    image: Callable[[int], Bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beton:
+    """A checked `.beton` file, memory-mapped: image i is `lengths[i]` bytes of `buffer` from `pointers[i]`.
+
+    `jpeg[i]` says how they are to be read; `heights` and `widths` are in pixels; all arrays have n entries.
+    Equal path and digest are equal files, so that a record can be the key of a cache.
+    """
+
+    path: Path
+    sha256: str
+    classes: int
+    resolution: int
+    storage: str
+    labels: Integers = field(compare=False, repr=False)
+    buffer: Bytes = field(compare=False, repr=False)
+    pointers: Integers = field(compare=False, repr=False)
+    lengths: Integers = field(compare=False, repr=False)
+    heights: Integers = field(compare=False, repr=False)
+    widths: Integers = field(compare=False, repr=False)
+    jpeg: NDArray[np.bool_] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """What a loader reads: `rows` (n,) of a file, in which order, how augmented, and where the batches go."""
+
+    beton: Beton
+    rows: Integers
+    resolution: int
+    batch_size: int
+    augmentation: tuple[str, ...]
+    seed: int
+    shuffle: bool
+    drop_last: bool
+    device: Any
+    threads: int
+    rank: int
+    world_size: int
+
+
+class Batch(NamedTuple):
+    """images (b, 3, h, w) float32 in [0, 1] and labels (b,) int64 on the device; indices (b,) int64 on the CPU.
+
+    An index is the example's position in its split, 0..n-1, whatever the order.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """A split ready to be read. `labels` (n,) int64 in the order of the indices of its batches."""
+
+    labels: Integers
+    steps_per_epoch: int
+    read: Callable[[int, int], Iterator[Batch]]
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.labels)
+
+    def batches(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Batches start_step.. of an epoch; order and augmentation depend on (seed, epoch, example) only.
+
+        batches(e, k) is the tail of batches(e) bit for bit, whatever the number of threads.
+        Raises DataError if the step lies outside the epoch.
+        """
+        if not 0 <= start_step <= self.steps_per_epoch:
+            raise DataError(f"step {start_step} lies outside an epoch of {self.steps_per_epoch} steps")
+        return self.read(epoch, start_step)

@@ -1,0 +1,124 @@
+"""Write the data files that grids need: `python -m bench.prepare NAME... [--data DIR]`.
+
+Run it where there is network (a login node) for sets and weights that must be fetched. Running it again does nothing
+for what is there and sound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from bench.catalog import ARCHITECTURES, DATASETS
+from bench.data import beton
+from bench.data.errors import DataError
+from bench.data.records import Beton
+from bench.spec import Word
+from bench.words import WordError, parse, suggestion
+
+DATA_VARIABLE = "TICKETBENCH_DATA"
+WEIGHTS_PREFIX = "torchvision:"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prepare every name given; 0, or 2 after one paragraph on stderr about the first that cannot be."""
+    options = parser().parse_args(arguments)
+    try:
+        for name in options.names:
+            if name.startswith(WEIGHTS_PREFIX):
+                prepare_weights(name, options.data, download=options.download)
+            else:
+                prepare_set(parse(name, "dataset", DATASETS), options.data, options.resolution, options.download)
+    except (DataError, WordError) as error:
+        print(f"bench.prepare: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    default = Path(os.environ.get(DATA_VARIABLE, "data"))
+    result = argparse.ArgumentParser(prog="python -m bench.prepare", description=(__doc__ or "").splitlines()[0])
+    result.add_argument(
+        "names", nargs="+", metavar="NAME", help=f"a data set ({', '.join(DATASETS)}) or {WEIGHTS_PREFIX}<architecture>"
+    )
+    result.add_argument("--data", type=Path, default=default, help=f"data root (default: ${DATA_VARIABLE} or ./data)")
+    result.add_argument("--resolution", type=int, help="pixels at which images are stored (default: the catalog's)")
+    result.add_argument(
+        "--download",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fetch raw files and weights that are missing (default), or never use the network",
+    )
+    return result
+
+
+def prepare_set(dataset: Word, data_root: Path, resolution: int | None, download: bool) -> None:
+    """Write both splits of a set where they are missing or damaged, and print one line. Raises DataError."""
+    resolution = DATASETS[dataset.name].resolution if resolution is None else resolution
+    if resolution < 1:
+        raise DataError(f"resolution {resolution}: it must be a positive number of pixels")
+    began = time.monotonic()
+    written, sizes = 0, []
+    for split in ("train", "test"):
+        found = find(dataset, split, data_root, resolution)
+        if found is None:
+            beton.write(dataset, split, data_root=data_root, resolution=resolution, download=download)
+            found = beton.read(dataset, split, data_root=data_root, resolution=resolution)
+            written += 1
+        sizes.append(len(found.labels))
+    folder = beton.files(dataset, "train", data_root=data_root, resolution=resolution)[0].parent
+    how = f"written in {time.monotonic() - began:.1f} s" if written else "already there"
+    print(
+        f"{dataset}: {sizes[0]} training and {sizes[1]} test images at {resolution} px, {how}, in {folder}", flush=True
+    )
+
+
+def prepare_weights(name: str, data_root: Path, *, download: bool) -> None:
+    """Put published weights, `torchvision:<architecture>[:<weights>]`, under <data_root>/weights, and print one line.
+
+    Raises DataError for an unknown name, or if the file is not there and cannot be fetched.
+    """
+    architecture, _, version = name.removeprefix(WEIGHTS_PREFIX).partition(":")
+    published = [word for word, entry in ARCHITECTURES.items() if entry.module == "bench.models.vision"]
+    if architecture not in published:
+        raise DataError(f"{name}: no weights published for {architecture!r} {suggestion(architecture, published)}")
+    import torch
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(architecture)
+    version = version or "IMAGENET1K_V1"
+    if version not in weights.__members__:
+        raise DataError(f"{name}: no weights {version!r} {suggestion(version, weights.__members__)}")
+    url = weights[version].url
+    path = data_root / "weights" / url.rsplit("/", 1)[-1]
+    if path.exists():
+        print(f"{name}: already there, in {path}", flush=True)
+        return
+    if not download:
+        raise DataError(f"{name}: looked for {path}, and --no-download was given. Put the file of {url} there")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The name of a published file ends in the first digits of its sha256, which the download checks.
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{name}: cannot fetch {url} to {path} ({error}). Run this on a machine with network"
+        ) from error
+    print(f"{name}: {path.stat().st_size >> 20} MiB, in {path}", flush=True)
+
+
+def find(dataset: Word, split: str, data_root: Path, resolution: int) -> Beton | None:
+    """The split's file if it is there and whole, bit for bit, else None."""
+    try:
+        found = beton.read(dataset, split, data_root=data_root, resolution=resolution)
+    except DataError:
+        return None
+    return found if beton.digest(found.path) == found.sha256 else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
