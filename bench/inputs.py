@@ -1,0 +1,48 @@
+"""What stages read from outside the plan: data sets as a protocol wants them, checkpoint files. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+from bench.catalog import DATASETS
+from bench.grid import GridError
+from bench.recipes.protocol import Protocol
+from bench.spec import Data, Word
+
+
+def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, fraction: float, seed: int) -> Data:
+    """Resolution and loader by protocol and stem; the published statistics of the set for the first layer."""
+    entry = DATASETS[dataset.name]
+    imagenet_stem = dict(architecture.options).get("stem") == "imagenet"
+    resolution = (
+        protocol.imagenet_stem_resolution if imagenet_stem else min(entry.resolution, protocol.small_resolution)
+    )
+    small = entry.storage == "raw" and resolution == entry.resolution
+    options = dict(dataset.options)
+    return Data(
+        dataset=dataset,
+        classes=int(options.get("classes") or entry.classes),
+        resolution=resolution,
+        loader=protocol.loader or ("resident" if small else "stream"),
+        mean=entry.mean,
+        std=entry.std,
+        validation=entry.validation,
+        validation_rule=protocol.validation_rule,
+        fraction=fraction,
+        fraction_rule=protocol.fraction_rule,
+        subset_seed=seed,
+    )
+
+
+@functools.cache
+def checkpoint_digest(path: Path) -> str:
+    """sha256 of a checkpoint file. Raises GridError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise GridError(
+            f"pretraining checkpoint(path={path}): cannot be read ({error.strerror}); give the path of a weights file"
+        ) from None

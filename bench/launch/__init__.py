@@ -1,0 +1,1 @@
+"""Running a plan: one stage in this process (task), a warm pool on this machine (local)."""

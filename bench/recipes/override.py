@@ -1,0 +1,72 @@
+"""Applying a grid's `override` section to its protocol, with every problem reported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench import words
+from bench.recipes.protocol import Protocol, override_recipes
+from bench.spec import Attack, Recipe
+
+Report = Callable[[tuple[str | int, ...], str], None]
+
+# Section of `override` -> record whose fields it may change; "data" changes fields of the protocol itself.
+SECTIONS: dict[str, type | None] = {
+    "pretrain": Recipe, "prune": Recipe, "transfer": Recipe, "attack": Attack, "data": None,
+}
+DATA_FIELDS = ("loader", "imagenet_stem_resolution", "small_resolution", "validation_rule", "fraction_rule")
+
+
+def override(protocol: Protocol, changes: Mapping[str, Mapping[str, Any]], report: Report) -> Protocol:
+    """The protocol with the grid's `override` applied; calls report(location, message) for every problem."""
+    for section, fields in changes.items():
+        if section not in SECTIONS:
+            hint = words.suggestion(section, SECTIONS)
+            report(("override", section), f'override "{section}" is not a section {hint}')
+            continue
+        kind = SECTIONS[section]
+        known = [f.name for f in dataclasses.fields(kind)] if kind else list(DATA_FIELDS)
+        for name in fields:
+            if name not in known:
+                report(("override", section, name), f'{section} has no field "{name}" {words.suggestion(name, known)}')
+        if set(fields) <= set(known):
+            try:
+                protocol = _override_section(protocol, section, dict(fields))
+            except (TypeError, ValueError) as error:
+                report(("override", section), f"override {section}: {error}")
+    return protocol
+
+
+def _override_section(protocol: Protocol, section: str, fields: dict[str, Any]) -> Protocol:
+    if section == "data":
+        return dataclasses.replace(protocol, **_checked(Protocol, fields))
+    if section == "attack":
+        return dataclasses.replace(protocol, attack=dataclasses.replace(protocol.attack, **_checked(Attack, fields)))
+    attack = fields.pop("attack", {})
+    if not isinstance(attack, Mapping):
+        raise ValueError(f"attack is {attack!r}, which is not a mapping of attack fields to values")
+    table = override_recipes(getattr(protocol, section), _checked(Recipe, fields), _checked(Attack, dict(attack)))
+    changed: dict[str, Any] = {section: table}
+    return dataclasses.replace(protocol, **changed)
+
+
+def _checked(record: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Field values of the record's types: lists become tuples, whole numbers become floats. Raises ValueError."""
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(record)}
+    checked = {}
+    for name, value in fields.items():
+        if name not in kinds:
+            raise ValueError(f'attack has no field "{name}" {words.suggestion(name, kinds)}')
+        kind = kinds[name]
+        if isinstance(value, list) and kind.startswith("tuple"):
+            value = tuple(value)
+        elif kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        elif kind in ("int", "float", "str", "bool") and type(value).__name__ != kind:
+            raise ValueError(f"{name} is {value!r}, which is not of type {kind}")
+        elif kind.startswith("tuple[int") and not isinstance(value, tuple):
+            raise ValueError(f"{name} is {value!r}, which is not a list of whole numbers")
+        checked[name] = value
+    return checked

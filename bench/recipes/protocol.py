@@ -1,0 +1,69 @@
+"""What a protocol is: the named choices of one study, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.ladder import Ladder
+from bench.spec import Attack, Prunable, Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """Every choice that grids of one study share.
+
+    pretrain       recipe by pre-training word
+    prune          recipe of one IMP round by "<on>/<objective>"
+    transfer       recipe by "<transfer>/<objective>", or "<transfer>/<objective>/<dataset>" where a set differs
+    train_first    by `on`: does IMP train before its first prune, or prune the pre-trained weights one-shot first
+    rewind         what returns to its pre-trained value before each round: weights, batchnorm, head;
+                   what is not named goes on from the end of the round before
+    imp_objective  "pretraining": upstream IMP trains with the objective of the pre-training; else an OBJECTIVES word
+    imagenet_stem_resolution   input side of networks with the ImageNet stem; the others take the set's own,
+                   at most small_resolution
+    attack         of evaluations
+    """
+
+    name: str
+    summary: str
+    source: str
+    pretrain: Mapping[str, Recipe]
+    prune: Mapping[str, Recipe]
+    transfer: Mapping[str, Recipe]
+    attack: Attack
+    ladder: Ladder = Ladder()
+    prunable: Prunable = Prunable()
+    train_first: Mapping[str, bool] = field(default_factory=lambda: {"upstream": False, "downstream": True})
+    rewind: tuple[str, ...] = ("weights", "batchnorm", "head")
+    imp_objective: str = "pretraining"
+    imagenet_stem_resolution: int = 224
+    small_resolution: int = 64
+    validation_rule: str = "stratified"
+    fraction_rule: str = "stratified"
+    loader: str | None = None
+
+    def __post_init__(self) -> None:
+        # A ticket is pre-trained weights and a mask: what goes on from round to round is the rest.
+        if "weights" not in self.rewind or not set(self.rewind) <= {"weights", "batchnorm", "head"}:
+            raise ValueError(f"protocol {self.name} rewinds {self.rewind}: name weights, and if wanted batchnorm, head")
+
+
+def transfer_recipe(protocol: Protocol, transfer: str, objective: str, dataset: str) -> Recipe | None:
+    """The recipe of this data set where the protocol has one, else the one of (transfer, objective), else None."""
+    table = protocol.transfer
+    return table.get(f"{transfer}/{objective}/{dataset}", table.get(f"{transfer}/{objective}"))
+
+
+def override_recipes(
+    table: Mapping[str, Recipe], changes: Mapping[str, Any], attack: Mapping[str, Any]
+) -> dict[str, Recipe]:
+    """The table with the same fields changed in every recipe, and attack fields in those that have an attack."""
+    return {
+        name: dataclasses.replace(
+            recipe, **changes, attack=dataclasses.replace(recipe.attack, **attack) if recipe.attack else None
+        )
+        for name, recipe in table.items()
+    }

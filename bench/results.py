@@ -1,0 +1,110 @@
+"""Cells and evaluate artifacts to result rows, one for every planned (cell, metric). Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.catalog import METRICS
+from bench.grid import Grid
+from bench.plan import Plan, plan
+from bench.spec import Cell, Stage
+from bench.store import CorruptArtifact, Store, StoreError
+
+STATUSES = ("done", "missing", "failed", "blocked", "corrupt")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultRow:
+    """One number of the benchmark, or why it is not there. `commit` and `seconds` are those of its evaluation."""
+
+    cell: Cell
+    metric: str
+    value: float | None
+    status: str
+    reason: str
+    higher_is_better: bool
+    achieved_sparsity: float | None
+    kept: int | None
+    prunable: int | None
+    n_examples: int | None
+    key: str
+    ticket: str
+    commit: str
+    seconds: float | None
+
+
+def rows(grid: Grid, *, root: Path) -> list[ResultRow]:
+    """A row per cell and reported number, in the grid's order."""
+    planned, store = plan(grid), Store(root)
+    done = store.keys()
+    reasons = _Reasons(planned, store, done)
+    results: list[ResultRow] = []
+    read: dict[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {}
+    for cell, stages in zip(grid.cells, planned.cells, strict=True):
+        for word, key in zip(grid.evaluate, stages.evaluate, strict=True):
+            if key not in read:
+                read[key] = _read(store, key, reasons) if key in done else (*reasons.of(key), {}, {})
+            status, reason, found, made = read[key]
+            summary = found.get("ticket", {})
+            for metric, higher in METRICS[word.name].reports.items():
+                results.append(
+                    ResultRow(
+                        cell=cell,
+                        metric=metric_name(word.label, word.name, metric),
+                        value=found.get("metrics", {}).get(metric),
+                        status=status,
+                        reason=reason,
+                        higher_is_better=higher,
+                        achieved_sparsity=summary.get("sparsity"),
+                        kept=summary.get("kept"),
+                        prunable=summary.get("prunable"),
+                        n_examples=found.get("n_examples"),
+                        key=key,
+                        ticket=stages.ticket,
+                        commit=str(made.get("commit", "")),
+                        seconds=made.get("seconds"),
+                    )
+                )
+    return results
+
+
+def metric_name(label: str, name: str, metric: str) -> str:
+    """The reported number's name, with the options that were asked for: pgd_accuracy(steps=50)."""
+    return metric + label.removeprefix(name)
+
+
+def _read(store: Store, key: str, reasons: _Reasons) -> tuple[str, str, Mapping[str, Any], Mapping[str, Any]]:
+    try:
+        artifact = store.open(key)
+        return "done", "", artifact.json("metrics.json"), artifact.manifest["made"]
+    except CorruptArtifact as error:
+        return "corrupt", f"{error}; submit again to recompute it", {}, {}
+    except StoreError:
+        return (*reasons.of(key), {}, {})
+
+
+class _Reasons:
+    """Why a stage is not there: it failed, an ancestor failed, or it has not run."""
+
+    def __init__(self, planned: Plan, store: Store, done: set[str]) -> None:
+        self.stages, self.store, self.done = planned.stages, store, done
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def of(self, key: str) -> tuple[str, str]:
+        if key not in self._known:
+            self._known[key] = self._find(self.stages[key])
+        return self._known[key]
+
+    def _find(self, stage: Stage) -> tuple[str, str]:
+        failure = self.store.failure(stage.key)
+        if failure is not None:
+            return "failed", f"{stage.kind} {stage.key} failed: {failure['error']} (log: {self.store.log(stage.key)})"
+        for role, source in stage.inputs:
+            if source not in self.done:
+                status, reason = self.of(source)
+                if status in ("failed", "blocked"):
+                    return "blocked", f"waits for {role}: {reason}"
+        return "missing", "not run"

@@ -1,0 +1,46 @@
+"""What a stage needs to know about where it runs; nothing here changes a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data import Split, open_split
+from bench.spec import Data, Recipe
+from bench.training.loop import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    data_root: Path
+    run: Run
+    threads: int = 1
+
+    @property
+    def device(self) -> str:
+        return self.run.device
+
+
+def training_split(data: Data, recipe: Recipe, seed: int, context: Context) -> Split:
+    """The training split as the recipe wants it: shuffled, augmented, this process's share of every batch."""
+    return open_split(
+        data,
+        "train",
+        data_root=context.data_root,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.augmentation,
+        seed=seed,
+        shuffle=True,
+        drop_last=recipe.drop_last,
+        device=context.device,
+        threads=context.threads,
+        rank=context.run.rank,
+        world_size=context.run.world_size,
+    )
+
+
+def plain_split(data: Data, split: str, batch_size: int, context: Context) -> Split:
+    """A split in its own order, not augmented."""
+    return open_split(
+        data, split, data_root=context.data_root, batch_size=batch_size, device=context.device, threads=context.threads
+    )

@@ -1,0 +1,64 @@
+"""Weights before pruning: random, trained on the source set, or read from a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import models
+from bench.models import external
+from bench.spec import PretrainParameters
+from bench.stages import networks, weights
+from bench.stages.context import Context, plain_split, training_split
+from bench.store import Artifact
+from bench.training.loop import train
+from bench.training.seeding import derive
+
+
+def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
+    """weights.safetensors: the body's state; history.json where it was trained here."""
+    data, name = parameters.data, parameters.pretraining.name
+    network = models.build(
+        parameters.architecture,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        seed=derive(parameters.seed, "initialisation"),
+    )
+    if name == "torchvision":
+        published = external.torchvision_weights(
+            parameters.architecture, str(parameters.pretraining["weights"]), context.data_root / "weights"
+        )
+        models.load_state(network, published, allow_head_mismatch=True)
+    elif name == "checkpoint":
+        path = Path(str(parameters.path))
+        check_digest(path, parameters.digest)
+        models.load_state(
+            network, external.read_checkpoint(path, architecture=parameters.architecture), allow_head_mismatch=True
+        )
+    network.to(context.device)
+    if parameters.recipe is not None:
+        seed = derive(parameters.seed, "pretraining")
+        history = train(
+            network,
+            training_split(data, parameters.recipe, seed, context),
+            parameters.recipe,
+            loss=networks.objective(parameters.recipe),
+            seed=seed,
+            run=context.run,
+            validate=networks.validator(plain_split(data, "validation", parameters.recipe.batch_size, context)),
+        )
+        weights.save_summary(folder, "history.json", history)
+    weights.save_weights(folder, models.state(network))
+
+
+def check_digest(path: Path, digest: str | None) -> None:
+    """Raise ModelError unless the file holds what it held when the stage was planned: its key stands for that."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise models.ModelError(f"{path} cannot be read ({error.strerror}); put it back, or submit again") from None
+    if found != digest:
+        raise models.ModelError(f"{path} was replaced after this stage was planned; submit again to plan anew")

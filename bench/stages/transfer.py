@@ -1,0 +1,161 @@
+"""Transfer of a ticket: pre-trained weights and mask, a new head, finetuned or with frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench import masks as masking
+from bench import models
+from bench.data import Split, draws
+from bench.masks import Masks
+from bench.spec import TransferParameters
+from bench.stages import networks, weights
+from bench.stages.context import Context, plain_split, training_split
+from bench.store import Artifact
+from bench.training.loop import train
+from bench.training.seeding import derive
+
+
+def run(parameters: TransferParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
+    """sparse.safetensors (and the mask): the transferred network; ticket.json, history.json."""
+    state = weights.load_weights(inputs["pretrain"])
+    network = networks.downstream(
+        parameters.architecture, parameters.data, parameters.source_classes, state, parameters.seed, context
+    )
+    masks: Masks = {}
+    summary = {"kept": None, "prunable": None, "sparsity": 0.0}
+    if "ticket" in inputs:
+        masks = weights.load_masks(inputs["ticket"])
+        summary = {key: value for key, value in inputs["ticket"].json(weights.TICKET).items() if key != "layers"}
+        masking.apply_(network, masks)
+    adapt = finetune if parameters.transfer == "finetune" else linear
+    history = adapt(parameters, network, masks, context)
+    weights.save_summary(folder, "history.json", history)
+    weights.save_summary(folder, weights.TICKET, summary)
+    weights.save_sparse(folder, models.state(network), masks)
+
+
+def finetune(
+    parameters: TransferParameters, network: models.Network, masks: Masks, context: Context
+) -> list[dict[str, float]]:
+    """Train every kept weight and the head."""
+    data, recipe, seed = parameters.data, parameters.recipe, derive(parameters.seed, "transfer")
+    return train(
+        network,
+        training_split(data, recipe, seed, context),
+        recipe,
+        loss=networks.objective(recipe),
+        seed=seed,
+        run=context.run,
+        masks=masks or None,
+        validate=networks.validator(plain_split(data, "validation", recipe.batch_size, context)),
+    )
+
+
+def linear(
+    parameters: TransferParameters, network: models.Network, masks: Masks, context: Context
+) -> list[dict[str, float]]:
+    """Train the head on frozen features (statistics of normalisation layers frozen too).
+
+    Without augmentation and attack the features of an image never change: they are computed once and the head
+    trains on them, which is exact.
+    """
+    data, recipe, seed = parameters.data, parameters.recipe, derive(parameters.seed, "transfer")
+    network.requires_grad_(False)
+    head = models.head(network).requires_grad_(True)
+    network.eval()
+    loss = networks.objective(recipe)
+    if recipe.augmentation or recipe.attack is not None:
+        return train(
+            network,
+            training_split(data, recipe, seed, context),
+            recipe,
+            loss=loss,
+            seed=seed,
+            run=context.run,
+            parameters=list(head.parameters()),
+            validate=networks.validator(plain_split(data, "validation", recipe.batch_size, context)),
+            frozen=True,
+        )
+    batch = max(recipe.batch_size, 256)
+    train_features = features(network, plain_split(data, "train", batch, context))
+    held_out = features(network, plain_split(data, "validation", batch, context))
+    batches = FeatureBatches(
+        *train_features,
+        batch_size=recipe.batch_size,
+        drop_last=recipe.drop_last,
+        seed=seed,
+        rank=context.run.rank,
+        world_size=context.run.world_size,
+    )
+    return train(
+        head,
+        batches,
+        recipe,
+        loss=loss,
+        seed=seed,
+        run=context.run,
+        validate=feature_validator(*held_out),
+        frozen=True,
+    )
+
+
+class FeatureBatch(NamedTuple):
+    """A batch of frozen features; `images` is what the head reads, (n, d) float32."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+@torch.no_grad()
+def features(network: models.Network, split: Split) -> tuple[Tensor, Tensor]:
+    """Features (n, d) float32 and labels (n,) of a split, on the device, in the split's order."""
+    parts = [(network.features(batch.images), batch.labels) for batch in split.batches(0)]
+    return torch.cat([part for part, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatches:
+    """Batches of features, of the same examples in the same order as the training split with this seed has."""
+
+    values: Tensor
+    labels: Tensor
+    batch_size: int
+    drop_last: bool
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.labels)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return draws.steps(self.n_examples, self.batch_size, self.drop_last)
+
+    def batches(self, epoch: int, start_step: int = 0) -> Iterator[FeatureBatch]:
+        visited = draws.order(self.n_examples, seed=self.seed, epoch=epoch, shuffle=True)
+        for step in range(start_step, self.steps_per_epoch):
+            chosen = torch.from_numpy(
+                draws.share(visited, step, batch_size=self.batch_size, rank=self.rank, world_size=self.world_size)
+            )
+            on_device = chosen.to(self.values.device)
+            yield FeatureBatch(self.values[on_device], self.labels[on_device], chosen)
+
+
+def feature_validator(values: Tensor, labels: Tensor) -> Callable[[nn.Module], float]:
+    """Top-1 accuracy of a head on held-out features."""
+
+    def validate(head: nn.Module) -> float:
+        with torch.no_grad():
+            return float((head(values).argmax(1) == labels).double().mean())
+
+    return validate

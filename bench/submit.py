@@ -1,0 +1,149 @@
+"""`python -m bench.submit GRID`: plan, show the plan, run it. Submitting again resumes and retries."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import estimate, grid, places
+from bench.launch import local, lock
+from bench.launch.devices import cores, cuda_devices
+from bench.launch.display import Display
+from bench.launch.inputs import missing_data
+from bench.launch.schedule import needed
+from bench.launch.task import Settings
+from bench.plan import Plan, plan
+from bench.spec import Stage
+from bench.store import Store, StoreError
+
+
+class Refused(Exception):
+    """The run cannot start; the message says why and what to do."""
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m bench.submit", description=__doc__)
+    found.add_argument("grid", type=Path, help="grid file, for example grids/demo.yaml")
+    found.add_argument("overrides", nargs="*", metavar="key=value", help="override a field of the grid file")
+    found.add_argument("--only", action="append", default=[], metavar="axis=value", help="only these cells")
+    found.add_argument("--cluster", choices=["local"], default="local", help="where to run")
+    found.add_argument(
+        "--workers", type=int, help="local processes (default: one per GPU, else one per core, at most 8)"
+    )
+    found.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    found.add_argument("--dry-run", action="store_true", help="show the plan and stop")
+    found.add_argument("--yes", action="store_true", help="do not ask")
+    places.add_arguments(found)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 all done, 1 some stages failed, 2 nothing could be run, 130 stopped by Ctrl-C."""
+    options = parser().parse_intermixed_args(arguments)
+    console = Console(soft_wrap=True)
+    try:
+        return submit(options, console)
+    except (grid.GridError, StoreError, lock.Busy, Refused) as error:
+        print(f"bench.submit: {error}", file=sys.stderr)
+        return 2
+
+
+def submit(options: argparse.Namespace, console: Console) -> int:
+    chosen = grid.select(grid.read(options.grid, options.overrides), options.only)
+    planned = plan(chosen)
+    store = Store(options.root)
+    if options.dry_run:
+        done = store.keys() & planned.stages.keys()
+        show(console, planned, done, options)
+        for line in missing_data(to_run(planned, done), options.data):
+            console.print(f"note: {line}", highlight=False, markup=False)
+        return 0
+    with lock.hold(options.root, chosen.name):
+        notes: list[str] = []
+        done = local.prepare(planned, store, notes.append)
+        for note in notes:
+            console.print(note, highlight=False, markup=False)
+        show(console, planned, done, options)
+        if missing := missing_data(to_run(planned, done), options.data):
+            raise Refused("\n".join(missing))
+        return run_local(planned, done, options, console)
+
+
+def to_run(planned: Plan, done: set[str]) -> list[Stage]:
+    """The stages that are not there and that a missing evaluation needs, inputs first."""
+    targets = [key for cell in planned.cells for key in cell.evaluate]
+    return [planned.stages[key] for key in needed(planned.stages, targets, done)]
+
+
+def run_local(planned: Plan, done: set[str], options: argparse.Namespace, console: Console) -> int:
+    if not to_run(planned, done):
+        console.print(f"Everything is done. Next: python -m analysis {options.grid}", highlight=False)
+        return 0
+    device = device_of(options.device)
+    workers = options.workers or (len(cuda_devices()) if device == "cuda" else min(cores(), 8))
+    if workers < 1:
+        raise Refused(f"--workers {workers}: give at least 1")
+    if not options.yes and sys.stdin.isatty() and not confirmed(console, workers, device):
+        return 0
+    settings = Settings(root=options.root, data_root=options.data, device=device)
+    display = Display(console, planned, done)
+    engine = local.make_engine(planned, settings, workers, done=done, on_change=display.update, on_note=display.note)
+    try:
+        with display.shown():
+            local.run(engine)
+    except KeyboardInterrupt:
+        display.note(f"Stopped; {display.done(engine)} stages are done. The same command goes on from here.")
+        return 130
+    if engine.fatal:
+        raise Refused(engine.fatal)
+    schedule = engine.schedule
+    display.note(
+        f"{sum(engine.finished.values())} stages computed, {len(schedule.failed)} failed, "
+        f"{len(schedule.blocked)} blocked."
+    )
+    display.note(f"Next: python -m analysis {options.grid}")
+    return 1 if schedule.failed or schedule.blocked else 0
+
+
+def device_of(wanted: str) -> str:
+    """cpu or cuda. Raises Refused where CUDA is asked for and not there."""
+    found = bool(cuda_devices())
+    if wanted == "cuda" and not found:
+        raise Refused("--device cuda: nvidia-smi shows no GPU here; use --device cpu")
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and found) else "cpu"
+
+
+def confirmed(console: Console, workers: int, device: str) -> bool:
+    console.print(f"Run this here with {workers} workers on {device}? [y/N] ", end="", highlight=False, markup=False)
+    return input().strip().lower() in ("y", "yes")
+
+
+def show(console: Console, planned: Plan, done: set[str], options: argparse.Namespace) -> None:
+    """The plan as a table: stages per kind, what is left, what sharing saves, what it will cost."""
+    console.print(f"{options.grid}: {len(planned.cells):,} cells, {len(planned.stages):,} stages", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "unique", "done", "to run", "GPU-hours", "or core-hours", "disk"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for row in estimate.summarise(planned, done):
+        counts = [f"{count:,}" for count in (row.unique, row.done, row.to_run)]
+        table.add_row(row.kind, *counts, f"{row.gpu_hours:,.2f}", f"{row.core_hours:,.2f}", estimate.size(row.disk))
+    console.print(table)
+    alone, shared = estimate.sharing(planned)
+    console.print(
+        f"Sharing: {alone.upstream_epochs:,} upstream and {alone.downstream_epochs:,} downstream epochs if every cell "
+        f"recomputed its ancestors, {shared.upstream_epochs:,} and {shared.downstream_epochs:,} in this plan"
+        + (f" ({alone.tera / shared.tera:.1f}x less arithmetic)." if shared.tera else "."),
+        highlight=False,
+    )
+    console.print(
+        "Hours and disk are rough estimates, for a data-centre GPU or one CPU core.", highlight=False, style="dim"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

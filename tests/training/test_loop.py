@@ -1,0 +1,156 @@
+"""The training loop on a toy whose every step is quick."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.objectives import supervised
+from bench.spec import Recipe
+from bench.training import checkpoint
+from bench.training.loop import Diverged, Interrupted, Run, learning_rate, train
+
+RECIPE = Recipe(epochs=3, batch_size=8, lr=0.1, schedule="cosine", warmup_epochs=1)
+
+
+@dataclass
+class Batch:
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+
+
+class Toy:
+    """20 random vectors in batches of 8, their order a function of the epoch."""
+
+    n_examples, steps_per_epoch = 20, 3
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        self.x, self.y = torch.randn(20, 5, generator=generator), torch.randint(0, 3, (20,), generator=generator)
+
+    def batches(self, epoch, start_step=0):
+        order = torch.from_numpy(np.random.default_rng((7, epoch)).permutation(20))
+        for chosen in order.split(8)[start_step:]:
+            yield Batch(self.x[chosen], self.y[chosen], chosen)
+
+
+def network():
+    torch.manual_seed(1)
+    # Dropout and batch normalisation: both have state that a resume must restore.
+    return nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def accuracy(model):
+    toy = Toy()
+    return float((model(toy.x).argmax(1) == toy.y).float().mean())
+
+
+def fit(tmp_path, recipe=RECIPE, stop_at=None, **options):
+    """Train; with stop_at, stop after that many looks at the stop flag and go on in a fresh network, as a new process would."""
+    looks = 0
+
+    def stop():
+        nonlocal looks
+        looks += 1
+        return looks == stop_at
+
+    model = network()
+    run = Run(scratch=tmp_path, stop=stop)
+    try:
+        history = train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=run, validate=accuracy, **options)
+    except Interrupted:
+        model = network()
+        history = train(
+            model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), validate=accuracy, **options
+        )
+    return model, history
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("select", ["last", "best_validation"])
+def test_a_resumed_run_ends_bit_identical_wherever_it_stopped(tmp_path, optimizer, select):
+    recipe = replace(RECIPE, optimizer=optimizer, select=select)
+    whole, whole_history = fit(tmp_path / "whole", recipe)
+    # 9 steps and 3 epoch ends: a look at the stop flag after each.
+    for stop_at in range(1, 13):
+        resumed, history = fit(tmp_path / f"{stop_at}", recipe, stop_at)
+        assert history == whole_history, stop_at
+        for name, value in whole.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[name]), (stop_at, name)
+
+
+def test_a_damaged_checkpoint_costs_a_fresh_start_and_no_number(tmp_path):
+    whole, _ = fit(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(network(), Toy(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path, stop=lambda: True))
+    (tmp_path / checkpoint.NAME).write_bytes((tmp_path / checkpoint.NAME).read_bytes()[:100])
+    again, _ = fit(tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_training_learns_and_records_every_epoch(tmp_path):
+    model, history = fit(tmp_path, replace(RECIPE, epochs=60, lr=0.2))
+    assert [record["epoch"] for record in history] == list(range(1, 61))
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["validation_accuracy"] == accuracy(model) > 0.6
+    assert not model.training
+
+
+def test_best_validation_returns_the_network_of_the_best_epoch(tmp_path):
+    recipe = replace(RECIPE, epochs=6, select="best_validation")
+    values = iter([0.1, 0.9, 0.3, 0.9, 0.2, 0.1])
+    states = []
+
+    def validate(model):
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        return next(values)
+
+    model = network()
+    train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), validate=validate)
+    # Of equal values the earlier epoch.
+    assert all(torch.equal(value, states[1][name]) for name, value in model.state_dict().items())
+
+
+def test_frozen_training_moves_only_the_given_parameters_and_no_statistics(tmp_path):
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(
+        model, Toy(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path),
+        parameters=list(model[4].parameters()), frozen=True,
+    )  # fmt: skip
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"4.weight", "4.bias"}
+
+
+def test_no_epochs_leave_the_network_as_it_was(tmp_path):
+    model, history = fit(tmp_path, replace(RECIPE, epochs=0))
+    assert history == []
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in network().state_dict().items())
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    with pytest.raises(Diverged, match="the training loss became nan in epoch 1 of 3; lower the learning rate"):
+        fit(tmp_path, replace(RECIPE, lr=1e30))
+
+
+def test_learning_rates_by_hand():
+    recipe = Recipe(epochs=10, lr=1.0, schedule="constant", warmup_epochs=1)
+    assert [learning_rate(recipe, step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    step = replace(recipe, schedule="step", warmup_epochs=0, milestones=(2, 5), gamma=0.1)
+    assert [learning_rate(step, k, 4) for k in (0, 7, 8, 19, 20)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    cosine = replace(recipe, schedule="cosine", warmup_epochs=0)
+    assert [learning_rate(cosine, k, 4) for k in (0, 20, 40)] == pytest.approx([1, 0.5, 0], abs=1e-12)
+    linear = replace(recipe, schedule="linear", warmup_epochs=0)
+    assert [learning_rate(linear, k, 4) for k in (0, 10, 40)] == pytest.approx([1, 0.75, 0])
+
+
+def test_the_global_generator_decides_nothing(tmp_path):
+    torch.manual_seed(11)
+    one, _ = fit(tmp_path / "a")
+    model = network()
+    torch.manual_seed(12)
+    train(model, Toy(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path / "b"), validate=accuracy)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in one.state_dict().items())
