@@ -1,0 +1,82 @@
+"""One table of all that a grid planned: a row per cell and metric, whatever became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.results import ResultRow
+from bench.spec import AXES
+
+DONE = "done"
+# The axes whose values are words or names; the others are numbers.
+NAMED = tuple(axis for axis in AXES if axis not in ("sparsity", "fraction", "seed", "pretraining_seed"))
+COLUMNS = (
+    *AXES,
+    "round",
+    "metric",
+    "value",
+    "higher_is_better",
+    "status",
+    "achieved_sparsity",
+    "kept",
+    "prunable",
+    "n_examples",
+    "key",
+    "ticket",
+    "commit",
+    "seconds",
+    "grid",
+)
+_COUNTS = ("round", "kept", "prunable", "n_examples")
+_MEASURED = ("value", "achieved_sparsity", "seconds")
+
+
+def frame(rows: Sequence[ResultRow], *, grid: str) -> pd.DataFrame:
+    """The columns COLUMNS and `reason`, in an order that depends on the cells alone.
+
+    Words are their labels. `value` is NaN wherever the status is not `done`, and finite where it is.
+    Raises ValueError if two rows are of the same cell and metric, or two metrics of a name differ in direction.
+    """
+    cells = [row.cell for row in rows]
+    columns: dict[str, object] = {axis: [str(getattr(cell, axis)) for cell in cells] for axis in NAMED}
+    for axis in ("sparsity", "fraction"):
+        columns[axis] = np.array([getattr(cell, axis) for cell in cells], dtype=np.float64)
+    for axis in ("seed", "pretraining_seed"):
+        columns[axis] = np.array([getattr(cell, axis) for cell in cells], dtype=np.int64)
+    columns["round"] = [cell.round for cell in cells]
+    for name in (*COLUMNS, "reason"):
+        if name not in columns and name != "grid":
+            columns[name] = [getattr(row, name) for row in rows]
+    columns["grid"] = grid
+    table = pd.DataFrame(columns, columns=[*COLUMNS, "reason"], index=range(len(rows)))
+    table = table.astype(
+        dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_MEASURED, "float64") | {"higher_is_better": "bool"}
+    )
+    unusable = (table["status"] == DONE) & ~np.isfinite(table["value"])
+    table.loc[unusable, "reason"] = "the evaluation has no finite value of " + table.loc[unusable, "metric"]
+    table.loc[unusable, "status"] = "corrupt"
+    table["value"] = table["value"].where(table["status"] == DONE)
+    order = [*AXES, "metric"]
+    table = table.sort_values(order, ignore_index=True)
+    _check(table, order)
+    return table
+
+
+def _check(table: pd.DataFrame, identity: list[str]) -> None:
+    again = table.duplicated(identity)
+    if again.any():
+        row = table[again].iloc[0]
+        cell = ", ".join(f"{name} {row[name]}" for name in identity)
+        raise ValueError(f"two results of one cell and metric ({cell}): nothing says which of the two counts")
+    directions = table.groupby("metric")["higher_is_better"].nunique()
+    for metric in directions.index[directions > 1]:
+        raise ValueError(f"metric {metric} is said to be better when higher and when lower")
+
+
+def missing(table: pd.DataFrame) -> pd.DataFrame:
+    """Every planned cell and metric that has no value, and why."""
+    columns = [*AXES, "round", "metric", "status", "reason", "key", "ticket"]
+    return table.loc[table["status"] != DONE, columns].reset_index(drop=True)

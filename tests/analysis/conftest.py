@@ -1,0 +1,74 @@
+"""Toy results: one architecture, one data set, accuracy, unless a test says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.results import ResultRow
+from bench.spec import Cell, Word
+
+Row = Callable[..., ResultRow]
+
+
+def make_row(
+    pruner: str = "omp",
+    sparsity: float = 0.9,
+    seed: int = 0,
+    value: float | None = None,
+    *,
+    status: str = "done",
+    reason: str = "",
+    metric: str = "accuracy",
+    higher_is_better: bool = True,
+    achieved: float | None = None,
+    **axes: object,
+) -> ResultRow:
+    words = {"architecture": "resnet8", "pretraining": "supervised", "source": "letters", "dataset": "digits"}
+    words |= {name: axes.pop(name) for name in tuple(axes) if name in words}
+    plain = {"granularity": "unstructured", "transfer": "linear", "objective": "standard", "fraction": 1.0}
+    cell = Cell(
+        **{name: Word(label.partition("(")[0], label=label) for name, label in words.items()},
+        **(plain | {"pretraining_seed": 0, "round": 10 if sparsity else 0} | axes),
+        pruner=Word(pruner.partition("(")[0], label=pruner),
+        sparsity=sparsity,
+        seed=seed,
+    )
+    done = status == "done"
+    return ResultRow(
+        cell=cell,
+        metric=metric,
+        value=value,
+        status=status,
+        reason=reason,
+        higher_is_better=higher_is_better,
+        achieved_sparsity=(sparsity if achieved is None else achieved) if done else None,
+        kept=100 if done else None,
+        prunable=1000 if done else None,
+        n_examples=500 if done else None,
+        key=f"e-{pruner}-{sparsity:g}-{seed}",
+        ticket=f"t-{pruner}-{sparsity:g}",
+        commit="0123abc" if done else "",
+        seconds=2.5 if done else None,
+    )
+
+
+@pytest.fixture
+def row() -> Row:
+    return make_row
+
+
+@pytest.fixture
+def small_grid() -> list[ResultRow]:
+    """Dense 0.9 on average; omp 0.8 complete at 0.5 and, at 0.9, 0.95 with one seed of three; random 0.4 at 0.9."""
+    values = {
+        ("dense", 0.0): (0.88, 0.90, 0.92),
+        ("omp", 0.5): (0.79, 0.80, 0.81),
+        ("random", 0.9): (0.3, 0.4, 0.5),
+    }
+    rows = [make_row(p, s, seed, v) for (p, s), found in values.items() for seed, v in enumerate(found)]
+    rows.append(make_row("omp", 0.9, 0, 0.95))
+    rows.append(make_row("omp", 0.9, 1, status="failed", reason="transfer 12ab failed: out of memory (log: x.log)"))
+    rows.append(make_row("omp", 0.9, 2, status="missing", reason="not run"))
+    return rows

@@ -1,0 +1,34 @@
+import io
+
+from rich.console import Console
+
+from analysis import terminal
+from analysis.frame import frame
+from analysis.leaderboard import leaderboard
+
+
+def printed(rows, files=()):
+    table = frame(rows, grid="toy")
+    console = Console(file=io.StringIO(), width=160)
+    terminal.show(table, leaderboard(table), files, console)
+    return console.file.getvalue()
+
+
+def test_the_best_complete_entries_are_shown_with_interval_and_difference(small_grid, tmp_path):
+    text = printed(small_grid, [tmp_path / "rows.csv"])
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert cells == [
+        ["digits", "accuracy", "1", "dense", "0", "0.9000", "0.8503 .. 0.9497", "3", "+0.0000"],
+        ["", "", "2", "omp", "0.5", "0.8000", "0.7752 .. 0.8248", "3", "-0.1000"],
+        ["", "", "3", "random", "0.9", "0.4000", "0.1516 .. 0.6484", "3", "-0.5000"],
+    ]
+
+
+def test_axes_with_one_value_are_left_out_and_others_shown(small_grid, row, tmp_path):
+    assert "transfer" not in printed(small_grid, [tmp_path / "rows.csv"])
+    assert "transfer" in printed([*small_grid, row(value=0.5, transfer="finetune")], [tmp_path / "rows.csv"])
+
+
+def test_leaderboards_beyond_the_limit_are_counted(row, tmp_path):
+    rows = [row(value=0.5, dataset=f"set{i}") for i in range(terminal.MAX_LEADERBOARDS + 2)]
+    assert "2 more leaderboards are in the files" in printed(rows, [tmp_path / "rows.csv"])
