@@ -1,0 +1,60 @@
+"""`python -m bench.perf [NAME...]`: medians of interleaved repeats as a table, and as JSON with --json FILE."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.launch import provenance
+from bench.launch.devices import cores
+from bench.store import write_json
+
+BENCHMARKS = ("plan", "loader", "mask", "start")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.perf", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmarks (default: {' '.join(BENCHMARKS)})")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats per case, their median is reported")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run? (not for numbers)")
+    parser.add_argument("--json", type=Path, help="also write the rows, with machine and versions, to this file")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown or options.repeats < 1:
+        what = f"no benchmark {unknown[0]!r} (known: {', '.join(BENCHMARKS)})" if unknown else "--repeats is at least 1"
+        print(f"bench.perf: {what}", file=sys.stderr)
+        return 2
+    rows: list[dict[str, Any]] = []
+    for name in options.names or BENCHMARKS:
+        rows += importlib.import_module(f"bench.perf.{name}").run(options.repeats, options.quick)
+    load = os.getloadavg()[0]
+    Console(soft_wrap=True).print(table(rows, load))
+    if options.json:
+        machine = {"host": platform.node(), "cores": cores(), "load": load, "time": time.time()}
+        write_json(options.json, {"rows": rows, "machine": machine, **provenance.code(), **provenance.versions()})
+    return 0
+
+
+def table(rows: Sequence[dict[str, Any]], load: float) -> Table:
+    """Rows by benchmark; the ratio is to the benchmark's first case."""
+    found = Table(title=f"medians, {cores()} cores, load {load:.1f}", title_justify="left", box=None, pad_edge=False)
+    for name in ("benchmark", "case", "value", "unit", "ratio"):
+        found.add_column(name, justify="right" if name in ("value", "ratio") else "left")
+    for row in rows:
+        value = f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:.3g}"
+        found.add_row(row["benchmark"], row["case"], value, row["unit"], f"{row['ratio']:.3g}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
