@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from analysis import files, terminal
 from analysis.frame import frame
 from analysis.leaderboard import leaderboard
 from bench import results
-from bench.cells import with_dense
 from bench.grid import GridError, read, select
 from bench.places import default_root
 from bench.store import StoreError
@@ -25,19 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         grid = read(options.grid, options.override)
-        if options.only:
-            # The dense references stay: a ticket is measured against them.
-            grid = select(grid, options.only)
-            grid = dataclasses.replace(grid, cells=tuple(with_dense(grid.cells)))
+        grid = select(grid, options.only)
         out = options.out or options.root / "analysis" / _folder(grid.name, options.only)
         table = frame(results.rows(grid, root=options.root), grid=grid.name)
         board = leaderboard(table)
         written = files.write(table, board, out)
     except (GridError, StoreError) as error:
-        print(error, file=sys.stderr)
+        print(f"analysis: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename or options.root}: {error.strerror or error}", file=sys.stderr)
+        print(f"analysis: {error.filename or options.root}: {error.strerror or error}", file=sys.stderr)
         return 2
     terminal.show(table, board, written, Console())
     return 0

@@ -28,13 +28,19 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """`module` builds it; `gflops` is one forward pass of one image at `flops_resolution` (for estimates)."""
+    """`module` builds it; `gflops` is one forward pass of one image at `flops_resolution`, `cifar_factor` times as much
+    with stem=cifar on the same image (for estimates).
+
+    `sides`: by stem, the smallest and the largest side of the images it reads, in pixels; not named: any.
+    """
 
     summary: str
     module: str
     parameters_m: float
     gflops: float
     flops_resolution: int
+    cifar_factor: int = 16
+    sides: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
@@ -92,8 +98,16 @@ class Metric:
     module: str
     reports: Mapping[str, bool]
     attacks: bool = False
-    light: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loader:
+    """`augmentations`: the words of recipes that it can do."""
+
+    summary: str
+    module: str
+    augmentations: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,10 +127,10 @@ ARCHITECTURES = {
     "resnet18": Architecture(summary="torchvision ResNet-18", module=_VISION, parameters_m=11.7, gflops=1.8, flops_resolution=224, options=STEM),
     "resnet50": Architecture(summary="torchvision ResNet-50", module=_VISION, parameters_m=25.6, gflops=4.1, flops_resolution=224, options=STEM),
     "wide_resnet50_2": Architecture(summary="torchvision Wide ResNet-50-2", module=_VISION, parameters_m=68.9, gflops=11.4, flops_resolution=224, options=STEM),
-    "vgg16_bn": Architecture(summary="torchvision VGG-16 with batch normalisation", module=_VISION, parameters_m=138.4, gflops=15.5, flops_resolution=224, options=STEM),
-    "mobilenet_v2": Architecture(summary="torchvision MobileNetV2", module=_VISION, parameters_m=3.5, gflops=0.3, flops_resolution=224, options=STEM),
-    "vit_b_16": Architecture(summary="torchvision ViT-B/16", module=_VISION, parameters_m=86.6, gflops=17.6, flops_resolution=224, options=STEM),
-    "convnext_tiny": Architecture(summary="torchvision ConvNeXt-T", module=_VISION, parameters_m=28.6, gflops=4.5, flops_resolution=224, options=STEM),
+    "vgg16_bn": Architecture(summary="torchvision VGG-16 with batch normalisation", module=_VISION, parameters_m=138.4, gflops=15.5, flops_resolution=224, cifar_factor=1, sides={"imagenet": (32, None), "cifar": (32, None)}, options=STEM),
+    "mobilenet_v2": Architecture(summary="torchvision MobileNetV2", module=_VISION, parameters_m=3.5, gflops=0.3, flops_resolution=224, cifar_factor=16, options=STEM),
+    "vit_b_16": Architecture(summary="torchvision ViT-B/16", module=_VISION, parameters_m=86.6, gflops=17.6, flops_resolution=224, sides={"imagenet": (224, 224), "cifar": (32, 32)}, options=STEM),
+    "convnext_tiny": Architecture(summary="torchvision ConvNeXt-T", module=_VISION, parameters_m=28.6, gflops=4.5, flops_resolution=224, cifar_factor=4, sides={"imagenet": (32, None), "cifar": (16, None)}, options=STEM),
 }
 
 _EPSILON = {"epsilon": Option(kind=float)}
@@ -167,15 +181,18 @@ DATASETS = {
         test=1_000,
         validation=1_000,
         storage="jpg",
-        options={"name": Option(kind=str, required=True), "classes": Option(kind=int, required=True)},
+        options={"name": Option(kind=str, required=True), "classes": Option(kind=int, required=True), "validation": Option(kind=int, default=1000)},
     ),
 }
 
-LOADERS = {"resident": Plain(summary="decoded once into device memory, augmentation batched there (small sets)"), "stream": Plain(summary="FFCV pipelines (large JPEG sets)")}
+LOADERS = {
+    "resident": Loader(summary="decoded once into device memory, augmentation batched there (small sets)", module="bench.data.resident", augmentations=("crop", "flip")),
+    "stream": Loader(summary="decoded and augmented batch by batch (large JPEG sets, or larger networks than images)", module="bench.data.stream", augmentations=("crop", "flip", "resized_crop")),
+}
 
 _PGD = {"epsilon": Option(kind=float), "steps": Option(kind=int), "restarts": Option(kind=int)}
 METRICS = {
-    "accuracy": Metric(summary="top-1 accuracy and negative log-likelihood on the test split", module="bench.metrics.accuracy", reports={"accuracy": True, "nll": False}, light=True),
+    "accuracy": Metric(summary="top-1 accuracy and negative log-likelihood on the test split", module="bench.metrics.accuracy", reports={"accuracy": True, "nll": False}),
     "pgd": Metric(summary="accuracy under PGD on the test split", module="bench.metrics.robust", reports={"pgd_accuracy": True}, attacks=True, options=_PGD),
 }
 
@@ -192,8 +209,3 @@ def load(module: str) -> Any:
     name, _, attribute = module.partition(":")
     loaded = importlib.import_module(name)
     return getattr(loaded, attribute) if attribute else loaded
-
-
-def metric_directions() -> dict[str, bool]:
-    """Name of every reported number -> whether higher is better."""
-    return {name: higher for metric in METRICS.values() for name, higher in metric.reports.items()}

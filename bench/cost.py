@@ -39,8 +39,7 @@ def tera_operations(stage: Stage) -> float:
     parameters = stage.parameters
     entry = ARCHITECTURES[parameters.architecture.name]
     assert parameters.data is not None
-    # A cifar stem at the same input works at four times the side after the first block.
-    stem = 16 if dict(parameters.architecture.options).get("stem") == "cifar" else 1
+    stem = entry.cifar_factor if dict(parameters.architecture.options).get("stem") == "cifar" else 1
     scale = (parameters.data.resolution / entry.flops_resolution) ** 2 * stem
     return count * passes * 3 * 2 * entry.gflops * scale / 1e3
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.cost import disk_bytes, epochs, tera_operations
@@ -44,22 +45,20 @@ class Work:
         )
 
 
-def summarise(plan: Plan, done: set[str]) -> tuple[Row, ...]:
-    """Counts and estimates by kind of stage."""
-    tally = {kind: [0, 0, 0.0, 0.0] for kind in KINDS}
-    for key, stage in plan.stages.items():
-        counts = tally[stage.kind]
-        counts[0] += 1
-        if key in done:
-            counts[1] += 1
-        else:
-            counts[2] += tera_operations(stage)
-            counts[3] += disk_bytes(stage)
+def summarise(plan: Plan, done: set[str], left: Iterable[Stage]) -> tuple[Row, ...]:
+    """Counts by kind of stage, and what the stages `left` to run will cost."""
+    unique = Counter(stage.kind for stage in plan.stages.values())
+    finished = Counter(plan.stages[key].kind for key in done)
+    to_run: Counter[str] = Counter()
+    tera, disk = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0)
+    for stage in left:
+        to_run[stage.kind] += 1
+        tera[stage.kind] += tera_operations(stage)
+        disk[stage.kind] += disk_bytes(stage)
     rows = []
-    for kind, (unique, finished, tera, disk) in tally.items():
-        left = unique - finished
-        gpu, core = ((tera / rate + OVERHEAD_S * left) / 3600 for rate in (GPU_TERA, CORE_TERA))
-        rows.append(Row(kind, int(unique), int(finished), int(left), gpu, core, disk))
+    for kind in KINDS:
+        gpu, core = ((tera[kind] / rate + OVERHEAD_S * to_run[kind]) / 3600 for rate in (GPU_TERA, CORE_TERA))
+        rows.append(Row(kind, unique[kind], finished[kind], to_run[kind], gpu, core, disk[kind]))
     return tuple(rows)
 
 

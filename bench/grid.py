@@ -129,7 +129,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Grid:
 
 
 def select(grid: Grid, only: Sequence[str]) -> Grid:
-    """The grid with the cells that match every `axis=value[,value]`. Raises GridError on an unknown axis or value."""
+    """The grid with the cells that match every `axis=value[,value]`, and their dense references. Raises GridError."""
     kept = grid.cells
     for text in only:
         axis, equals, value = text.partition("=")
@@ -140,7 +140,8 @@ def select(grid: Grid, only: Sequence[str]) -> Grid:
         if not kept:
             found = sorted({cells.shown(getattr(cell, axis)) for cell in grid.cells})
             raise GridError(f"--only {text}: no cell of {grid.path} has it (known: {', '.join(found)})")
-    return dataclasses.replace(grid, cells=kept)
+    # The dense references stay: a ticket is measured against them.
+    return dataclasses.replace(grid, cells=tuple(cells.with_dense(kept)) if only else kept)
 
 
 def _split_values(text: str) -> list[str]:

@@ -30,6 +30,8 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[Where, int]]:
         if node is not None:
             _walk(path, node, (), lines)
         loaded = yaml.safe_load(text)
+    except RecursionError:
+        raise FileError(f"{path}: an alias refers to itself") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -45,6 +47,8 @@ def _walk(path: Path, node: yaml.Node, where: Where, lines: dict[Where, int]) ->
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise FileError(f"{path}, line {line}: a field name must be a word")
             # YAML itself keeps the last of two equal keys without a word.
             if key.value in seen:
                 raise FileError(f'{path}, line {line}: "{key.value}" is there twice (first in line {seen[key.value]})')

@@ -28,7 +28,7 @@ def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, frac
         loader=protocol.loader or ("resident" if small else "stream"),
         mean=entry.mean,
         std=entry.std,
-        validation=entry.validation,
+        validation=int(options.get("validation") or entry.validation),
         validation_rule=protocol.validation_rule,
         fraction=fraction,
         fraction_rule=protocol.fraction_rule,

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bench.catalog import METRICS, PRETRAININGS, PRUNERS
+from bench.catalog import ARCHITECTURES, LOADERS, METRICS, PRETRAININGS, PRUNERS
 from bench.grid import Grid, GridError
 from bench.inputs import checkpoint_digest, describe_data
 from bench.recipes.protocol import transfer_recipe
@@ -17,6 +17,7 @@ from bench.spec import (
     Cell,
     Data,
     EvaluateParameters,
+    Parameters,
     PretrainParameters,
     PruneParameters,
     Recipe,
@@ -51,13 +52,6 @@ def plan(grid: Grid) -> Plan:
     return Plan(grid=grid, stages=planner.stages, cells=cells)
 
 
-def light(stage: Stage) -> bool:
-    """Is the stage so short that it belongs into the task of a neighbour (one-shot masks, clean accuracy)?"""
-    if isinstance(stage.parameters, EvaluateParameters):
-        return METRICS[stage.parameters.metric.name].light
-    return isinstance(stage.parameters, PruneParameters) and stage.parameters.recipe is None
-
-
 def children(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
     """Key -> keys of the stages that read it."""
     readers: dict[str, list[str]] = {key: [] for key in stages}
@@ -76,8 +70,9 @@ class _Planner:
         self._memo: dict[tuple[object, ...], Stage] = {}
         self._data: dict[tuple[object, ...], Data] = {}
 
-    def add(self, kind: str, parameters: object, inputs: dict[str, str]) -> Stage:
-        stage = make_stage(kind, parameters, inputs)  # type: ignore[arg-type]
+    def add(self, kind: str, parameters: Parameters, inputs: dict[str, str]) -> Stage:
+        self.check(parameters)
+        stage = make_stage(kind, parameters, inputs)
         return self.stages.setdefault(stage.key, stage)
 
     def cell(self, cell: Cell) -> CellStages:
@@ -114,15 +109,26 @@ class _Planner:
         recipe = self.protocol.pretrain.get(cell.pretraining.name)
         if recipe is None:
             raise self.no_recipe(f"pretraining {cell.pretraining}", self.protocol.pretrain)
+        return self.with_epsilon(recipe, cell)
+
+    def with_epsilon(self, recipe: Recipe, cell: Cell) -> Recipe:
+        """The recipe attacking as strongly as the cell's pre-training says."""
         epsilon = dict(cell.pretraining.options).get("epsilon")
-        if epsilon is not None and recipe.attack is not None:
-            # The step keeps its share of epsilon.
-            scale = float(epsilon) / recipe.attack.epsilon_255
-            attack = dataclasses.replace(
-                recipe.attack, epsilon_255=float(epsilon), step_255=recipe.attack.step_255 * scale
-            )
-            recipe = dataclasses.replace(recipe, attack=attack)
-        return recipe
+        if epsilon is None or recipe.attack is None:
+            return recipe
+        return dataclasses.replace(recipe, attack=self.adjusted(recipe.attack, cell.pretraining))
+
+    def adjusted(self, attack: Attack, word: Word) -> Attack:
+        """The attack with the word's options; with another epsilon the step keeps its share of it."""
+        options: dict[str, Any] = {name: value for name, value in word.options if value is not None}
+        try:
+            if "epsilon" in options:
+                epsilon = options["epsilon"]
+                share = attack.step_255 / attack.epsilon_255 if attack.epsilon_255 else 2.5 / attack.steps
+                attack = dataclasses.replace(attack, epsilon_255=epsilon, step_255=epsilon * share)
+            return dataclasses.replace(attack, **{k: v for k, v in options.items() if k in ("steps", "restarts")})
+        except ValueError as error:
+            raise GridError(f"{self.grid.path}: {word}: {error}") from None
 
     def prune(self, cell: Cell, pretrain: Stage) -> Stage:
         entry = PRUNERS[cell.pruner.name]
@@ -169,7 +175,8 @@ class _Planner:
         name = f"{on}/{objective}"
         if name not in self.protocol.prune:
             raise self.no_recipe(f"IMP {name}", self.protocol.prune)
-        return self.protocol.prune[name]
+        recipe = self.protocol.prune[name]
+        return self.with_epsilon(recipe, cell) if on == "upstream" else recipe
 
     def ticket(
         self,
@@ -237,13 +244,7 @@ class _Planner:
         return self._memo[memo].key
 
     def attack(self, metric: Word) -> Attack | None:
-        if not METRICS[metric.name].attacks:
-            return None
-        attack, options = self.protocol.attack, {k: v for k, v in metric.options if v is not None}
-        if "epsilon" in options:
-            scale = float(options["epsilon"]) / attack.epsilon_255
-            attack = dataclasses.replace(attack, epsilon_255=options["epsilon"], step_255=attack.step_255 * scale)  # type: ignore[arg-type]
-        return dataclasses.replace(attack, **{k: v for k, v in options.items() if k in ("steps", "restarts")})  # type: ignore[arg-type]
+        return self.adjusted(self.protocol.attack, metric) if METRICS[metric.name].attacks else None
 
     def source(self, cell: Cell) -> Data:
         return self.data(cell.architecture, cell.source, 1.0, 0)
@@ -259,6 +260,28 @@ class _Planner:
                 self.protocol, architecture, dataset, fraction=fraction, seed=seed if fraction < 1 else 0
             )
         return self._data[memo]
+
+    def check(self, parameters: Parameters) -> None:
+        """Raises GridError where the loader or the network could not do what the stage asks for."""
+        data, recipe = parameters.data, getattr(parameters, "recipe", None)
+        if data is None:
+            return
+        known = LOADERS[data.loader].augmentations
+        for word in recipe.augmentation if recipe is not None else ():
+            if word not in known:
+                raise GridError(
+                    f"{self.grid.path}: {data.dataset} is read by the {data.loader} loader, which has no augmentation "
+                    f"{word} (known: {', '.join(known)}); add override: {{data: {{loader: stream}}}}, or another "
+                    "augmentation for the recipe"
+                )
+        architecture = parameters.architecture
+        sides = ARCHITECTURES[architecture.name].sides.get(str(dict(architecture.options).get("stem")), (1, None))
+        if data.resolution < sides[0] or (sides[1] is not None and data.resolution > sides[1]):
+            wanted = f"exactly {sides[0]}" if sides[1] == sides[0] else f"at least {sides[0]}"
+            raise GridError(
+                f"{self.grid.path}: {architecture} reads images of {wanted} pixels, {data.dataset} has "
+                f"{data.resolution} here; choose another stem or data set, or override data.imagenet_stem_resolution"
+            )
 
     def no_recipe(self, what: str, table: Mapping[str, Recipe]) -> GridError:
         return GridError(

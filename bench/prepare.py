@@ -7,7 +7,6 @@ for what is there and sound.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,11 +15,13 @@ from bench.catalog import ARCHITECTURES, DATASETS
 from bench.data import beton
 from bench.data.errors import DataError
 from bench.data.records import Beton
+from bench.places import default_data
 from bench.spec import Word
 from bench.words import WordError, parse, suggestion
 
-DATA_VARIABLE = "TICKETBENCH_DATA"
 WEIGHTS_PREFIX = "torchvision:"
+# A raw image must fit a page of the file; more is a slip of the finger, found before the memory is gone.
+MAX_RESOLUTION = 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,12 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    default = Path(os.environ.get(DATA_VARIABLE, "data"))
     result = argparse.ArgumentParser(prog="python -m bench.prepare", description=(__doc__ or "").splitlines()[0])
     result.add_argument(
         "names", nargs="+", metavar="NAME", help=f"a data set ({', '.join(DATASETS)}) or {WEIGHTS_PREFIX}<architecture>"
     )
-    result.add_argument("--data", type=Path, default=default, help=f"data root (default: ${DATA_VARIABLE} or ./data)")
+    result.add_argument("--data", type=Path, default=default_data(), help="data root ($TICKETBENCH_DATA, ./data)")
     result.add_argument("--resolution", type=int, help="pixels at which images are stored (default: the catalog's)")
     result.add_argument(
         "--download",
@@ -59,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
 def prepare_set(dataset: Word, data_root: Path, resolution: int | None, download: bool) -> None:
     """Write both splits of a set where they are missing or damaged, and print one line. Raises DataError."""
     resolution = DATASETS[dataset.name].resolution if resolution is None else resolution
-    if resolution < 1:
-        raise DataError(f"resolution {resolution}: it must be a positive number of pixels")
+    if not 1 <= resolution <= MAX_RESOLUTION:
+        raise DataError(f"resolution {resolution}: it must be a positive number of pixels, at most {MAX_RESOLUTION}")
     began = time.monotonic()
     written, sizes = 0, []
     for split in ("train", "test"):
@@ -86,28 +86,19 @@ def prepare_weights(name: str, data_root: Path, *, download: bool) -> None:
     published = [word for word, entry in ARCHITECTURES.items() if entry.module == "bench.models.vision"]
     if architecture not in published:
         raise DataError(f"{name}: no weights published for {architecture!r} {suggestion(architecture, published)}")
-    import torch
-    from torchvision.models import get_model_weights
+    from bench.models import ModelError, external
 
-    weights = get_model_weights(architecture)
-    version = version or "IMAGENET1K_V1"
-    if version not in weights.__members__:
-        raise DataError(f"{name}: no weights {version!r} {suggestion(version, weights.__members__)}")
-    url = weights[version].url
-    path = data_root / "weights" / url.rsplit("/", 1)[-1]
-    if path.exists():
-        print(f"{name}: already there, in {path}", flush=True)
-        return
-    if not download:
-        raise DataError(f"{name}: looked for {path}, and --no-download was given. Put the file of {url} there")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The name of a published file ends in the first digits of its sha256, which the download checks.
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{name}: cannot fetch {url} to {path} ({error}). Run this on a machine with network"
-        ) from error
+        url, file = external.weights_file(architecture, version or "IMAGENET1K_V1")
+        path = data_root / "weights" / file
+        if path.exists():
+            print(f"{name}: already there, in {path}", flush=True)
+            return
+        if not download:
+            raise DataError(f"{name}: looked for {path}, and --no-download was given. Put the file of {url} there")
+        external.download_torchvision_weights(architecture, path.parent, version or "IMAGENET1K_V1")
+    except (ModelError, OSError) as error:
+        raise DataError(f"{name}: {error}") from error
     print(f"{name}: {path.stat().st_size >> 20} MiB, in {path}", flush=True)
 
 

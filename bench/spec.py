@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +76,8 @@ class Attack:
             raise ValueError(f"attack norm {self.norm!r} (known: linf, l2)")
         if self.batchnorm not in ("eval", "train"):
             raise ValueError(f"attack batchnorm {self.batchnorm!r} (known: eval, train)")
-        if min(self.epsilon_255, self.step_255) < 0 or self.steps < 1 or self.restarts < 1:
+        sizes = (self.epsilon_255, self.step_255)
+        if not all(map(math.isfinite, sizes)) or min(sizes) < 0 or self.steps < 1 or self.restarts < 1:
             raise ValueError("an attack needs epsilon_255 >= 0, step_255 >= 0, steps >= 1 and restarts >= 1")
 
 
@@ -109,6 +111,11 @@ class Recipe:
         for word in self.augmentation:
             if word not in AUGMENTATIONS:
                 raise ValueError(f"recipe augmentation {word!r} (known: {', '.join(AUGMENTATIONS)})")
+        if self.attack is not None and self.attack.restarts != 1:
+            raise ValueError(f"a training attack has 1 restart, not {self.attack.restarts}")
+        numbers = (self.lr, self.momentum, self.weight_decay, self.gamma, self.warmup_epochs, self.label_smoothing)
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("every number of a recipe is finite")
         if self.epochs < 0 or self.batch_size < 1 or self.lr < 0 or self.weight_decay < 0:
             raise ValueError("a recipe needs epochs >= 0, batch_size >= 1, lr >= 0 and weight_decay >= 0")
 

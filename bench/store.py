@@ -94,9 +94,16 @@ class Store:
     def keys(self) -> set[str]:
         """Keys of all published artifacts: one listing per shard, not one look per key."""
         found: set[str] = set()
-        with contextlib.suppress(FileNotFoundError):
+        try:
             for shard in os.scandir(self.root / "store"):
-                found.update(name for name in os.listdir(shard) if not name.startswith("."))
+                if shard.is_dir():
+                    found.update(name for name in os.listdir(shard) if not name.startswith("."))
+        except FileNotFoundError:
+            return found
+        except OSError as error:
+            raise StoreError(
+                f"{self.root} cannot be read ({error.strerror}); give the folder of an earlier run"
+            ) from None
         return found
 
     def open(self, key: str) -> Artifact:
@@ -110,7 +117,12 @@ class Store:
             raise StoreError(f"artifact {key} is not in {self.root}/store; it has not been computed") from None
         except (OSError, ValueError) as error:
             raise CorruptArtifact(key, f"{MANIFEST} is unreadable ({error})") from None
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest["stage"]["key"] != key:
+        try:
+            sound = manifest["format"] == FORMAT and manifest["stage"]["key"] == key
+            sound = sound and all({"size", "sha256"} <= set(entry) for entry in manifest["files"].values())
+        except (KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound or not isinstance(manifest.get("made"), dict):
             raise CorruptArtifact(key, f"{MANIFEST} is of another format or stage")
         return Artifact(key, path, manifest)
 
@@ -131,13 +143,21 @@ class Store:
 
     def quarantine(self, key: str) -> Path | None:
         """Move a corrupt artifact out of the way; its place, or None if another process was first."""
-        target = self.root / "corrupt" / f"{key}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self.folder(key).rename(target)
-        except FileNotFoundError:
-            return None
+        target = self.root / "corrupt" / f"{key}.{_host()}.{os.getpid()}.{next(_serial)}"
+        with disk_errors(self.root):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder(key).rename(target)
+            except FileNotFoundError:
+                return None
         return target
+
+    def sweep(self) -> None:
+        """Remove the private folders that killed processes of this host left; those of running ones stay."""
+        for left in (self.root / "store").glob("*/.*"):
+            host, pid = left.name.rsplit(".", 3)[-3:-1] if left.name.count(".") >= 4 else ("", "")
+            if host == _host() and pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
 
     @contextlib.contextmanager
     def publish(self, stage: Stage, made: dict[str, Any]) -> Iterator[Path]:
@@ -147,7 +167,7 @@ class Store:
         key meanwhile, its artifact stays and ours is dropped. Raises StoreError where the disk is full.
         """
         final = self.folder(stage.key)
-        private = final.parent / f".{stage.key}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"
+        private = final.parent / f".{stage.key}.{_host()}.{os.getpid()}.{next(_serial)}"
         try:
             with disk_errors(self.root):
                 private.mkdir(parents=True)
@@ -209,7 +229,7 @@ def disk_errors(root: Path) -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}")
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{next(_serial)}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, sort_keys=True)
@@ -218,6 +238,21 @@ def write_json(path: Path, value: Any) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    # Dots separate the parts of private names.
+    return socket.gethostname().replace(".", "-")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _rename(private: Path, final: Path) -> None:

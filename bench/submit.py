@@ -51,9 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (grid.GridError, StoreError, lock.Busy, Refused) as error:
         print(f"bench.submit: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("bench.submit: stopped; nothing was started", file=sys.stderr)
+        return 130
 
 
 def submit(options: argparse.Namespace, console: Console) -> int:
+    if options.workers is not None and options.workers < 1:
+        raise Refused(f"--workers {options.workers}: give at least 1")
     chosen = grid.select(grid.read(options.grid, options.overrides), options.only)
     planned = plan(chosen)
     store = Store(options.root)
@@ -86,8 +91,6 @@ def run_local(planned: Plan, done: set[str], options: argparse.Namespace, consol
         return 0
     device = device_of(options.device)
     workers = options.workers or (len(cuda_devices()) if device == "cuda" else min(cores(), 8))
-    if workers < 1:
-        raise Refused(f"--workers {workers}: give at least 1")
     if not options.yes and sys.stdin.isatty() and not confirmed(console, workers, device):
         return 0
     settings = Settings(root=options.root, data_root=options.data, device=device)
@@ -129,7 +132,7 @@ def show(console: Console, planned: Plan, done: set[str], options: argparse.Name
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "unique", "done", "to run", "GPU-hours", "or core-hours", "disk"):
         table.add_column(name, justify="left" if name == "stage" else "right")
-    for row in estimate.summarise(planned, done):
+    for row in estimate.summarise(planned, done, to_run(planned, done)):
         counts = [f"{count:,}" for count in (row.unique, row.done, row.to_run)]
         table.add_row(row.kind, *counts, f"{row.gpu_hours:,.2f}", f"{row.core_hours:,.2f}", estimate.size(row.disk))
     console.print(table)

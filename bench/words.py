@@ -50,7 +50,10 @@ def split(item: Any, axis: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals:
             raise WordError(f'{axis} "{item}": option "{part}" has no value; write {part}=...')
-        options[key.strip()] = yaml.safe_load(value)
+        try:
+            options[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise WordError(f'{axis} "{item}": the value of {key.strip()} is not YAML') from None
     return match[1], options
 
 

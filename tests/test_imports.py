@@ -14,7 +14,7 @@ ALLOWED = {
     "bench.spec": ["bench.keys", "bench.ladder"],
     "bench.catalog": ["bench.spec"],
     "bench.places": [],
-    "bench.recipes": ["bench.spec", "bench.ladder", "bench.words"],
+    "bench.recipes": ["bench.spec", "bench.ladder", "bench.catalog", "bench.words"],
     "bench.words": ["bench.spec", "bench.catalog"],
     "bench.gridfile": [],
     "bench.cells": ["bench.spec", "bench.ladder", "bench.catalog", "bench.words"],
@@ -41,7 +41,7 @@ ALLOWED = {
     "bench.submit": [
         "bench.spec", "bench.grid", "bench.plan", "bench.store", "bench.launch", "bench.estimate", "bench.places",
     ],
-    "bench.prepare": ["bench.spec", "bench.catalog", "bench.words", "bench.places", "bench.data", "bench.models.external"],
+    "bench.prepare": ["bench.spec", "bench.catalog", "bench.words", "bench.places", "bench.data", "bench.models"],
     "bench.perf": ["bench"],
     "analysis": ["bench.spec", "bench.grid", "bench.cells", "bench.plan", "bench.store", "bench.results", "bench.places", "bench.catalog", "bench.recipes"],
 }  # fmt: skip

@@ -100,6 +100,54 @@ def test_options_that_repeat_the_protocol_change_no_key(write_grid):
     assert set(plain.stages) == set(named.stages)
 
 
+@pytest.mark.parametrize("word", ["pgd(steps=0)", "pgd(epsilon=-8)", "pgd(restarts=0)"])
+def test_an_attack_that_means_nothing_is_refused(write_grid, word):
+    with pytest.raises(grid.GridError, match="an attack needs"):
+        read(write_grid, evaluate=[word])
+
+
+def test_an_epsilon_scales_the_step_and_reaches_every_upstream_recipe(write_grid):
+    planned = read(write_grid, pretraining=["pgd_adversarial(epsilon=16)"], pruner=["imp"])
+    attacks = {
+        (stage.kind, stage.parameters.recipe.attack.epsilon_255, stage.parameters.recipe.attack.step_255)
+        for stage in planned.stages.values()
+        if stage.kind in ("pretrain", "prune") and stage.parameters.recipe is not None
+    }
+    assert attacks == {("pretrain", 16.0, 8.0), ("prune", 16.0, 8.0)}
+
+
+def test_an_epsilon_beside_an_attack_of_size_zero_has_a_step(write_grid):
+    planned = read(write_grid, evaluate=["pgd(epsilon=8)"], override={"attack": {"epsilon_255": 0.0, "steps": 10}})
+    assert {stage.parameters.attack.step_255 for stage in planned.stages.values() if stage.kind == "evaluate"} == {2.0}
+
+
+def test_an_augmentation_that_the_loader_cannot_do_is_refused_while_planning(write_grid):
+    with pytest.raises(
+        grid.GridError,
+        match=r"digits is read by the resident loader, which has no augmentation resized_crop \(known: crop, flip\)",
+    ):
+        read(write_grid, override={"transfer": {"augmentation": ["resized_crop"]}})
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"), [("vgg16_bn(stem=cifar)", "at least 32"), ("vit_b_16(stem=cifar)", "exactly 32")]
+)
+def test_a_network_that_cannot_read_the_images_is_refused_while_planning(write_grid, word, wanted):
+    with pytest.raises(grid.GridError, match=f"reads images of {wanted} pixels, letters has 8 here"):
+        read(write_grid, architecture=[word])
+
+
+def test_the_catalog_knows_which_sides_a_network_reads():
+    from bench.catalog import ARCHITECTURES
+    from bench.models.network import outline
+    from bench.spec import Word
+
+    for name, entry in ARCHITECTURES.items():
+        for stem in entry.options["stem"].choices if entry.options else (None,):
+            body = outline(Word(name, (("stem", stem),) if stem else ()), classes=2)
+            assert entry.sides.get(str(stem), (1, None)) == (body.smallest, body.largest), (name, stem)
+
+
 def test_a_stage_survives_json(write_grid):
     for stage in read(write_grid, evaluate=["accuracy", "pgd"]).stages.values():
         again = spec.from_json(spec.as_json(stage))
@@ -146,7 +194,7 @@ def test_planning_twenty_thousand_cells_imports_no_torch():
     code = (
         "import sys; from pathlib import Path; from bench import grid, plan, results, estimate, submit; "
         "found = grid.read(Path('grids/demo.yaml'), ['seed=%s' % list(range(170))]); "
-        "planned = plan.plan(found); estimate.summarise(planned, set()); "
+        "planned = plan.plan(found); estimate.summarise(planned, set(), planned.stages.values()); "
         "assert len(planned.cells) >= 20_000, len(planned.cells); "
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('torch', 'ffcv', 'numba', 'torchvision')))"
     )

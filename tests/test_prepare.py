@@ -58,7 +58,7 @@ def test_the_data_root_comes_from_the_environment(tmp_path):
         (["torchvision:resnet8"], "no weights published for 'resnet8'"),
         (
             ["torchvision:resnet50:IMAGENET1K_V9"],
-            "no weights 'IMAGENET1K_V9' (known: DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2)",
+            "publishes no IMAGENET1K_V9 for resnet50 (known: IMAGENET1K_V1, IMAGENET1K_V2)",
         ),
         (["torchvision:resnet50", "--no-download"], "weights/resnet50-0676ba61.pth"),
     ],

@@ -73,6 +73,11 @@ def test_the_first_of_two_publishers_wins(tmp_path, stage):
         (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json is unreadable"),
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / MANIFEST).write_text('{"format": 0}'), "manifest.json is of another format"),
+        (
+            lambda folder: (folder / MANIFEST).write_text('{"format": 1, "stage": {}}'),
+            "manifest.json is of another format",
+        ),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "manifest.json is of another format"),
     ],
 )
 def test_damage_is_found_named_and_never_used(tmp_path, stage, damage, reason):
@@ -136,3 +141,30 @@ def test_manifests_are_json_with_the_stage_that_made_them(tmp_path, stage):
     manifest = json.loads((store.folder(stage.key) / MANIFEST).read_text())
     assert manifest["stage"]["key"] == stage.key
     assert set(manifest) == {"format", "stage", "files", "made"}
+
+
+def test_a_root_that_is_a_file_is_said_so(tmp_path):
+    (tmp_path / "root").write_text("")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store(tmp_path / "root").keys()
+
+
+def test_stray_files_in_the_store_are_no_artifacts(tmp_path, stage):
+    store = Store(tmp_path)
+    publish(store, stage)
+    (tmp_path / "store" / "README").write_text("")
+    assert store.keys() == {stage.key}
+
+
+def test_leftovers_of_dead_processes_of_this_host_are_swept(tmp_path, stage):
+    store = Store(tmp_path)
+    publish(store, stage)
+    shard = store.folder(stage.key).parent
+    with store.publish(stage, {}) as alive:
+        dead = [alive.with_name(alive.name.replace(f".{os.getpid()}.", ".999999999."))]
+        elsewhere = alive.with_name(f".{stage.key}.elsewhere.999999999.0")
+        for folder in (*dead, elsewhere):
+            folder.mkdir()
+        store.sweep()
+        assert alive.is_dir()
+        assert sorted(path.name for path in shard.iterdir()) == sorted([alive.name, elsewhere.name, stage.key])

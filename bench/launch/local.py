@@ -40,10 +40,9 @@ class Engine:
 
 
 def start_workers(settings: Settings, count: int) -> list[Worker]:
-    """`count` workers; GPUs are dealt round robin, cores divided."""
-    divided = pool.settings_for(settings, count, cores())
+    """`count` workers with these settings; GPUs are dealt round robin."""
     devices = cuda_devices() if settings.device == "cuda" else []
-    return [pool.start(divided, devices[i % len(devices)] if devices else None) for i in range(count)]
+    return [pool.start(settings, devices[i % len(devices)] if devices else None) for i in range(count)]
 
 
 def run(engine: Engine) -> None:
@@ -133,8 +132,7 @@ def send_back(engine: Engine, key: str, outcome: Outcome) -> None:
         engine.on_note(f"{key}: {outcome.message}, again after {MAX_RETURNS} recomputations")
         engine.schedule.fail(key, outcome.message)
         return
-    if outcome.culprit:
-        place = engine.store.quarantine(outcome.culprit)
+    if outcome.culprit and (place := engine.store.quarantine(outcome.culprit)) is not None:
         engine.on_note(f"{outcome.message}; moved to {place}, computing it again")
     for _, source in engine.schedule.stages[key].inputs:
         if not engine.store.has(source):
@@ -159,6 +157,7 @@ def stop(engine: Engine) -> None:
 def prepare(plan: Plan, store: Store, on_note: Callable[[str], None]) -> set[str]:
     """Keys of the plan that are done. Artifacts that are truncated, or evaluations that are damaged, are set aside."""
     found = store.keys()
+    store.sweep()
     done = set()
     for key, stage in plan.stages.items():
         if key not in found:
@@ -195,7 +194,8 @@ def make_engine(
         plan=plan,
         store=store,
         schedule=schedule,
-        workers=start_workers(settings, count) if schedule.left else [],
+        # Threads follow from the workers asked for, not from how much is left: they decide the last bits of a sum.
+        workers=start_workers(pool.settings_for(settings, workers, cores()), count) if schedule.left else [],
         on_change=on_change,
         on_note=on_note,
     )

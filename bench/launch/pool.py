@@ -42,11 +42,11 @@ class Worker:
 
     def close(self, timeout_s: float) -> None:
         """End the process; kill it where it does not end in time."""
-        self.connection.close()
         self.process.join(timeout_s)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+        self.connection.close()
 
 
 def start(settings: Settings, cuda: str | None = None) -> Worker:
@@ -76,10 +76,14 @@ def work(connection: Connection, settings: Settings, cuda: str | None, parent: i
     sent = 0.0
 
     def progress(record: Mapping[str, Any]) -> None:
-        nonlocal sent
+        nonlocal sent, stopping
         if time.monotonic() - sent > 0.5:
             sent = time.monotonic()
-            connection.send(("progress", dict(record)))
+            try:
+                connection.send(("progress", dict(record)))
+            except OSError:
+                # Nobody listens any more: stop at the next step, with a checkpoint. Not the stage's failure.
+                stopping = True
 
     while not stopping:
         try:

@@ -76,22 +76,21 @@ def _compute(
     progress: Callable[[Mapping[str, Any]], None],
 ) -> tuple[str, str, str]:
     """(status, message, culprit) of the computation; the traceback goes to the stage's log."""
-    from bench.training.loop import Interrupted
-
     made = provenance.start(settings.device, settings.threads)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {stage.kind} {stage.key} on {made['host']}", flush=True)
     try:
         with store.publish(stage, made) as folder:
             science(stage, inputs, folder, store.scratch(stage.key), settings, stop, progress)
             provenance.finish(made)
-    except Interrupted:
-        return "interrupted", "stopped at a checkpoint", ""
     except CorruptArtifact as error:
         return "corrupt", str(error), error.key
     except StoreError as error:
         print(error, flush=True)
         return "fatal", str(error), ""
     except Exception as error:
+        # By name: the class lives in a module that imports torch, which may be what failed.
+        if type(error).__name__ == "Interrupted":
+            return "interrupted", "stopped at a checkpoint", ""
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return (
                 "fatal",
@@ -133,10 +132,25 @@ def science(
                 scratch.mkdir(parents=True, exist_ok=True)
                 write_json(scratch / "progress.json", {**record, "time": time.time()})
 
+    if settings.device.startswith("cuda"):
+        deterministic()
     run = Run(scratch=scratch, device=settings.device, stop=stop, progress=report, checkpoint_s=settings.checkpoint_s)
     context = Context(data_root=settings.data_root, run=run, threads=settings.threads)
     modules: Mapping[str, Any] = {"pretrain": pretrain, "prune": prune, "transfer": transfer, "evaluate": evaluate}
     modules[stage.kind].run(stage.parameters, inputs, folder, context)
+
+
+def deterministic() -> None:
+    """Choose the device's reproducible kernels: without them a resumed stage ends close, not bit-identical."""
+    import torch
+
+    # cuBLAS reads this when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    # Recipes that say fp32 mean it; bf16 is the recipes' own word for speed.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def cause(error: BaseException) -> str:

@@ -113,7 +113,9 @@ def download_torchvision_weights(architecture: str, weights_root: Path, weights:
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
         except (OSError, RuntimeError) as error:
-            raise ModelError(f"{url} could not be downloaded to {path}: {error}") from error
+            raise ModelError(
+                f"{url} could not be downloaded to {path} ({error}). Run this on a machine with network"
+            ) from error
     return path
 
 

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"no benchmark {unknown[0]!r} (known: {', '.join(BENCHMARKS)})" if unknown else "--repeats is at least 1"
         print(f"bench.perf: {what}", file=sys.stderr)
         return 2
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        print(f"bench.perf: --json {options.json}: give a file in a folder that is there", file=sys.stderr)
+        return 2
     rows: list[dict[str, Any]] = []
     for name in options.names or BENCHMARKS:
         rows += importlib.import_module(f"bench.perf.{name}").run(options.repeats, options.quick)

@@ -2,7 +2,9 @@
 
 Figures from the released scripts. Deviations, and choices where the release is silent:
 - attacks run with batch normalisation in eval mode; the released scripts craft them in train mode;
-- ImageNet pre-training recipes are those of the published weights' usual training, the study loads weights.
+- ImageNet pre-training recipes are those of the published weights' usual training, the study loads weights;
+- ImageNet epochs compute in bfloat16, the scripts in float32;
+- adversarial transfer is selected by clean validation accuracy; the scripts also keep the most robust epoch.
 """
 
 import dataclasses
@@ -50,8 +52,9 @@ PROTOCOL = Protocol(
     prune={
         "upstream/standard": ROUND,
         "upstream/adversarial": dataclasses.replace(ROUND, attack=PGD3),
-        "downstream/standard": STANDARD,
-        "downstream/adversarial": ADVERSARIAL,
+        # Masks come from the last epoch of a round, never from the best.
+        "downstream/standard": dataclasses.replace(STANDARD, select="last"),
+        "downstream/adversarial": dataclasses.replace(ADVERSARIAL, select="last"),
     },
     transfer={
         "finetune/standard": STANDARD,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from bench import words
 from bench.recipes.protocol import Protocol, override_recipes
@@ -53,20 +56,17 @@ def _override_section(protocol: Protocol, section: str, fields: dict[str, Any]) 
 
 
 def _checked(record: type, fields: dict[str, Any]) -> dict[str, Any]:
-    """Field values of the record's types: lists become tuples, whole numbers become floats. Raises ValueError."""
-    kinds = {f.name: str(f.type) for f in dataclasses.fields(record)}
+    """Field values in the types of the record's fields. Raises ValueError naming the field and the type."""
+    kinds = get_type_hints(record)
     checked = {}
     for name, value in fields.items():
         if name not in kinds:
             raise ValueError(f'attack has no field "{name}" {words.suggestion(name, kinds)}')
-        kind = kinds[name]
-        if isinstance(value, list) and kind.startswith("tuple"):
-            value = tuple(value)
-        elif kind == "float" and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        elif kind in ("int", "float", "str", "bool") and type(value).__name__ != kind:
-            raise ValueError(f"{name} is {value!r}, which is not of type {kind}")
-        elif kind.startswith("tuple[int") and not isinstance(value, tuple):
-            raise ValueError(f"{name} is {value!r}, which is not a list of whole numbers")
-        checked[name] = value
+        try:
+            # JSON's notion of types: a list is a tuple and a whole number a float, a text is no number.
+            checked[name] = TypeAdapter(kinds[name]).validate_json(json.dumps(value), strict=True)
+        except (ValidationError, TypeError):
+            kind = getattr(kinds[name], "__name__", str(kinds[name]))
+            kind = str(kinds[name]) if kind == "tuple" else kind
+            raise ValueError(f"{name} is {value!r}, which is not of type {kind}") from None
     return checked

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.catalog import LOADERS
 from bench.ladder import Ladder
 from bench.spec import Attack, Prunable, Recipe
+
+VALIDATION_RULES = ("stratified", "last")
+FRACTION_RULES = ("stratified", "first_n")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +52,15 @@ class Protocol:
     def __post_init__(self) -> None:
         # A ticket is pre-trained weights and a mask: what goes on from round to round is the rest.
         if "weights" not in self.rewind or not set(self.rewind) <= {"weights", "batchnorm", "head"}:
-            raise ValueError(f"protocol {self.name} rewinds {self.rewind}: name weights, and if wanted batchnorm, head")
+            raise ValueError(f"rewind {self.rewind}: name weights, and if wanted batchnorm and head")
+        if self.attack.batchnorm != "eval":
+            raise ValueError("attacks of evaluations run with batchnorm eval")
+        choices = {"validation_rule": VALIDATION_RULES, "fraction_rule": FRACTION_RULES, "loader": (None, *LOADERS)}
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} {value!r} (known: {', '.join(map(str, known))})")
+        if min(self.imagenet_stem_resolution, self.small_resolution) < 1:
+            raise ValueError("a resolution is a positive number of pixels")
 
 
 def transfer_recipe(protocol: Protocol, transfer: str, objective: str, dataset: str) -> Recipe | None:

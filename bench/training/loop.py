@@ -98,6 +98,10 @@ def train(
         holder.apply_()
     wrapped = distributed.wrap(network, run.world_size)
     per_epoch, total = batches.steps_per_epoch, batches.steps_per_epoch * recipe.epochs
+    if recipe.epochs and not per_epoch:
+        raise ValueError(
+            f"{batches.n_examples} examples make no batch of {recipe.batch_size} with drop_last; lower batch_size"
+        )
     saved_at = time.monotonic()
     while state.step < total:
         epoch, first = divmod(state.step, per_epoch)
@@ -119,13 +123,13 @@ def train(
                     raise Interrupted
         state.loss_sum = losses.item()
         end_epoch(network, optimizer, state, recipe, per_epoch=per_epoch, validate=validate)
-        run.progress({**state.history[-1], "epoch": epoch + 1, "epochs": recipe.epochs})
         stopping = distributed.agree(run.stop(), run.world_size, run.device)
         if state.step < total and (stopping or time.monotonic() - saved_at > run.checkpoint_s):
             save(network, optimizer, state, run)
             saved_at = time.monotonic()
             if stopping:
                 raise Interrupted
+        run.progress({**state.history[-1], "epoch": epoch + 1, "epochs": recipe.epochs})
     if recipe.select == "best_validation" and state.best_network is not None:
         network.load_state_dict(state.best_network)
     network.eval()
@@ -214,15 +218,22 @@ def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, per_epoc
 def save(network: nn.Module, optimizer: torch.optim.Optimizer, state: State, run: Run) -> None:
     """Write the checkpoint; only rank 0 does."""
     if run.rank == 0:
-        content = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        content = {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "threads": torch.get_num_threads(),
+        }
         checkpoint.save(run.scratch, content | {name: getattr(state, name) for name in State.__slots__})
     distributed.barrier(run.world_size)
 
 
 def restore(network: nn.Module, optimizer: torch.optim.Optimizer, run: Run) -> State:
-    """The state of the checkpoint, network and optimiser set to it; a fresh state where there is none."""
+    """The state of the checkpoint, network and optimiser set to it; a fresh state where there is none.
+
+    Sums are rounded in another order with another number of threads: a checkpoint written with one is not used.
+    """
     content = checkpoint.load(run.scratch)
-    if content is None:
+    if content is None or content.pop("threads") != torch.get_num_threads():
         return State()
     network.load_state_dict(content.pop("network"))
     optimizer.load_state_dict(content.pop("optimizer"))

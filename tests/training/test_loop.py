@@ -154,3 +154,37 @@ def test_the_global_generator_decides_nothing(tmp_path):
     torch.manual_seed(12)
     train(model, Toy(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path / "b"), validate=accuracy)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_no_batches_are_an_error_and_no_untrained_network(tmp_path):
+    class Empty(Toy):
+        n_examples, steps_per_epoch = 3, 0
+
+    with pytest.raises(ValueError, match="3 examples make no batch of 8 with drop_last; lower batch_size"):
+        train(network(), Empty(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path))
+
+
+def test_a_checkpoint_of_another_number_of_threads_is_not_used(tmp_path):
+    _, history = fit(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(network(), Toy(), RECIPE, loss=supervised.loss, seed=4, run=Run(scratch=tmp_path, stop=lambda: True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        # The checkpoint is of seed 4: had it been used, the first step would differ.
+        assert fit(tmp_path)[1][0] == pytest.approx(history[0])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_stop_at_the_end_of_an_epoch_is_saved_before_anything_is_told(tmp_path):
+    looks = iter(range(100))
+
+    def gone(record):
+        raise BrokenPipeError
+
+    # Three steps, then the end of the epoch.
+    run = Run(scratch=tmp_path, stop=lambda: next(looks) == 3, progress=gone)
+    with pytest.raises(Interrupted):
+        train(network(), Toy(), RECIPE, loss=supervised.loss, seed=3, run=run)
+    assert (checkpoint.load(tmp_path) or {})["step"] == 3

@@ -1,0 +1,60 @@
+"""The shipped grids that run offline, end to end; the others as plans."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis import __main__ as analysis
+from bench import grid, submit
+from bench.results import rows
+
+GRIDS = Path(__file__).parents[1] / "grids"
+
+
+@pytest.mark.slow
+def test_smoke_runs_to_complete_rows_and_a_leaderboard(data_root, tmp_path, capsys):
+    path, root = GRIDS / "smoke.yaml", tmp_path / "runs"
+    assert submit.main([str(path), "--data", str(data_root), "--root", str(root), "--workers", "2", "--yes"]) == 0
+    found = rows(grid.read(path), root=root)
+    assert {row.status for row in found} == {"done"}
+    assert analysis.main([str(path), "--root", str(root)]) == 0
+    assert (root / "analysis" / "smoke" / "leaderboard_digits_pgd_accuracy.csv").exists()
+    assert (root / "analysis" / "smoke" / "missing.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "needs"), [("resnet18", "torchvision:resnet18"), ("resnet50", "imagenet")])
+def test_a_plan_without_its_data_names_the_commands(tmp_path, capsys, name, needs):
+    arguments = [str(GRIDS / f"{name}.yaml"), "--root", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
+    assert submit.main([*arguments, "--dry-run"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"python -m bench.prepare {needs} --data" in printed
+    assert "upstream and" in printed
+    assert not (tmp_path / "runs").exists()
+    assert submit.main([*arguments, "--yes"]) == 2
+    assert "python -m bench.prepare cifar10 --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{grid}", "--workers", "0"], "--workers 0: give at least 1"),
+        (["{grid}", "--only", "pruner=lmp"], "no cell of"),
+        (["{grid}", "seed=["], "the value is not YAML"),
+        (["{grid}/below"], "cannot be read"),
+        (["{folder}"], "cannot be read"),
+        (["{grid}", "--root", "{grid}"], "cannot be"),
+        (["{grid}", "--root", "{grid}/below"], "cannot be"),
+        (["{grid}", "--device", "cuda"], "nvidia-smi shows no GPU here"),
+    ],
+)
+def test_a_bad_command_line_is_one_sentence_and_exit_code_2(
+    write_grid, data_root, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    filled = [argument.format(grid=write_grid(), folder=tmp_path) for argument in arguments]
+    root = [] if "--root" in arguments else ["--root", str(tmp_path / "runs")]
+    assert submit.main([*filled, *root, "--data", str(data_root), "--yes"]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("bench.submit: ")
+    assert "Traceback" not in printed.err
