@@ -96,7 +96,8 @@ class _Planner:
             parameters = PretrainParameters(
                 architecture=cell.architecture,
                 pretraining=pretraining,
-                data=self.source(cell),
+                classes=self.source(cell).classes,
+                data=self.source(cell) if recipe is not None else None,
                 recipe=recipe,
                 digest=digest,
                 seed=cell.pretraining_seed,

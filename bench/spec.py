@@ -159,9 +159,12 @@ class Prunable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainParameters:
+    """`classes` are those of the source set's head; weights that are not trained here read no data."""
+
     architecture: Word
     pretraining: Word
-    data: Data
+    classes: int
+    data: Data | None
     recipe: Recipe | None
     digest: str | None
     seed: int

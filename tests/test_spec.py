@@ -59,12 +59,12 @@ def test_golden_keys(write_grid):
 
 
 GOLDEN = [
-    ("pretrain", "fd18944c33322b69"),
-    ("transfer", "8f63e2ee3bccea59"),
-    ("evaluate", "9992b192f87f65fc"),
-    ("evaluate", "96f3add3777ef655"),
-    ("prune", "5f1d8bc871e30131"),
-    ("transfer", "15d77111a49e9e5d"),
-    ("evaluate", "597b99456da57b6c"),
-    ("evaluate", "c300d5e08a19c3bb"),
+    ("pretrain", "c39bc018c4b56b21"),
+    ("transfer", "73111726f7fddc6e"),
+    ("evaluate", "936423aa2d93848a"),
+    ("evaluate", "9ff8abcbc678f2e8"),
+    ("prune", "f8b8afcb2d591c1d"),
+    ("transfer", "aebb622281bf1674"),
+    ("evaluate", "225f56f03f7a5a0b"),
+    ("evaluate", "c8d019b987e683fc"),
 ]

@@ -23,20 +23,27 @@ class Context:
 
 def training_split(data: Data, recipe: Recipe, seed: int, context: Context) -> Split:
     """The training split as the recipe wants it: shuffled, augmented, this process's share of every batch."""
-    return open_split(
-        data,
-        "train",
-        data_root=context.data_root,
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation,
-        seed=seed,
-        shuffle=True,
-        drop_last=recipe.drop_last,
-        device=context.device,
-        threads=context.threads,
-        rank=context.run.rank,
-        world_size=context.run.world_size,
-    )
+
+    def opened(drop_last: bool) -> Split:
+        return open_split(
+            data,
+            "train",
+            data_root=context.data_root,
+            batch_size=recipe.batch_size,
+            augmentation=recipe.augmentation,
+            seed=seed,
+            shuffle=True,
+            drop_last=drop_last,
+            device=context.device,
+            threads=context.threads,
+            rank=context.run.rank,
+            world_size=context.run.world_size,
+        )
+
+    split = opened(recipe.drop_last)
+    # Batch normalisation cannot train on a last batch of one example: it is left out, another one in every epoch.
+    lonely = split.n_examples % recipe.batch_size == 1 and split.n_examples > recipe.batch_size > 1
+    return opened(True) if lonely and not recipe.drop_last else split
 
 
 def plain_split(data: Data, split: str, batch_size: int, context: Context) -> Split:

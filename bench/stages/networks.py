@@ -17,11 +17,17 @@ from bench.training.loop import Loss
 from bench.training.seeding import derive
 
 
+def build(architecture: Word, data: Data | None, classes: int, seed: int) -> models.Network:
+    """A fresh network with the statistics of the images it will see in its first layer, if it will see any."""
+    mean, std = (data.mean, data.std) if data is not None else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return models.build(architecture, classes=classes, mean=mean, std=std, seed=seed)
+
+
 def pretrained(
-    architecture: Word, data: Data, classes: int, state: Mapping[str, Tensor], context: Context
+    architecture: Word, data: Data | None, classes: int, state: Mapping[str, Tensor], context: Context
 ) -> models.Network:
-    """The network with the pre-trained weights and `data`'s statistics in its first layer; its head is the source's."""
-    network = models.build(architecture, classes=classes, mean=data.mean, std=data.std, seed=0)
+    """The network with the pre-trained weights; its head is the source's."""
+    network = build(architecture, data, classes, seed=0)
     models.load_state(network, state)
     return network.to(context.device)
 

@@ -10,22 +10,17 @@ from bench import models
 from bench.models import external
 from bench.spec import PretrainParameters
 from bench.stages import networks, weights
-from bench.stages.context import Context, plain_split, training_split
+from bench.stages.context import Context
+from bench.stages.fit import fit
 from bench.store import Artifact
-from bench.training.loop import train
 from bench.training.seeding import derive
 
 
 def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
     """weights.safetensors: the body's state; history.json where it was trained here."""
-    data, name = parameters.data, parameters.pretraining.name
-    network = models.build(
-        parameters.architecture,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        seed=derive(parameters.seed, "initialisation"),
-    )
+    name, data, recipe = parameters.pretraining.name, parameters.data, parameters.recipe
+    seed = derive(parameters.seed, "initialisation")
+    network = networks.build(parameters.architecture, data, parameters.classes, seed=seed)
     if name == "torchvision":
         published = external.torchvision_weights(
             parameters.architecture, str(parameters.pretraining["weights"]), context.data_root / "weights"
@@ -38,17 +33,8 @@ def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: 
             network, external.read_checkpoint(path, architecture=parameters.architecture), allow_head_mismatch=True
         )
     network.to(context.device)
-    if parameters.recipe is not None:
-        seed = derive(parameters.seed, "pretraining")
-        history = train(
-            network,
-            training_split(data, parameters.recipe, seed, context),
-            parameters.recipe,
-            loss=networks.objective(parameters.recipe),
-            seed=seed,
-            run=context.run,
-            validate=networks.validator(plain_split(data, "validation", parameters.recipe.batch_size, context)),
-        )
+    if data is not None and recipe is not None:
+        history = fit(network, data, recipe, seed=derive(parameters.seed, "pretraining"), context=context)
         weights.save_summary(folder, "history.json", history)
     weights.save_weights(folder, models.state(network))
 

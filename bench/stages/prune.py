@@ -11,11 +11,11 @@ from bench import granularity, models
 from bench import masks as masking
 from bench.catalog import PRUNERS, load
 from bench.masks import Masks
-from bench.spec import Data, PruneParameters
+from bench.spec import PruneParameters
 from bench.stages import networks, weights
-from bench.stages.context import Context, plain_split, training_split
+from bench.stages.context import Context
+from bench.stages.fit import fit
 from bench.store import Artifact
-from bench.training.loop import train
 from bench.training.seeding import derive
 
 CARRIED = "carried.safetensors"
@@ -59,18 +59,7 @@ def keep_count(parameters: PruneParameters, total: int) -> int:
 def starting_network(parameters: PruneParameters, state: Mapping[str, Tensor], context: Context) -> models.Network:
     """The network rewound to its pre-trained weights; downstream with the seed's head, the same every round."""
     data, classes = parameters.data, parameters.source_classes
-    if data is None:
-        # One-shot scores read weights only; the statistics of the first layer do not matter.
-        data = Data(
-            dataset=parameters.architecture,
-            classes=classes,
-            resolution=0,
-            loader="",
-            mean=(0, 0, 0),
-            std=(1, 1, 1),
-            validation=0,
-        )
-    if parameters.data is not None and dict(parameters.pruner.options).get("on") == "downstream":
+    if data is not None and dict(parameters.pruner.options).get("on") == "downstream":
         return networks.downstream(parameters.architecture, data, classes, state, parameters.seed or 0, context)
     return networks.pretrained(parameters.architecture, data, classes, state, context)
 
@@ -85,16 +74,7 @@ def train_round(
     # Every round has its own data order; only what the protocol names is the same in each.
     seed = derive(parameters.seed or 0, "round", parameters.round or 0)
     masking.apply_(network, masks)
-    history = train(
-        network,
-        training_split(data, recipe, seed, context),
-        recipe,
-        loss=networks.objective(recipe),
-        seed=seed,
-        run=context.run,
-        masks=masks,
-        validate=networks.validator(plain_split(data, "validation", recipe.batch_size, context)),
-    )
+    history = fit(network, data, recipe, seed=seed, context=context, masks=masks)
     weights.save_summary(folder, "history.json", history)
 
 

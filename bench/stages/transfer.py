@@ -14,9 +14,10 @@ from bench import masks as masking
 from bench import models
 from bench.data import Split, draws
 from bench.masks import Masks
-from bench.spec import TransferParameters
+from bench.spec import Recipe, TransferParameters
 from bench.stages import networks, weights
-from bench.stages.context import Context, plain_split, training_split
+from bench.stages.context import Context, plain_split
+from bench.stages.fit import fit
 from bench.store import Artifact
 from bench.training.loop import train
 from bench.training.seeding import derive
@@ -46,16 +47,7 @@ def finetune(
 ) -> list[dict[str, float]]:
     """Train every kept weight and the head."""
     data, recipe, seed = parameters.data, parameters.recipe, derive(parameters.seed, "transfer")
-    return train(
-        network,
-        training_split(data, recipe, seed, context),
-        recipe,
-        loss=networks.objective(recipe),
-        seed=seed,
-        run=context.run,
-        masks=masks or None,
-        validate=networks.validator(plain_split(data, "validation", recipe.batch_size, context)),
-    )
+    return fit(network, data, recipe, seed=seed, context=context, masks=masks or None)
 
 
 def linear(
@@ -70,22 +62,12 @@ def linear(
     network.requires_grad_(False)
     head = models.head(network).requires_grad_(True)
     network.eval()
-    loss = networks.objective(recipe)
     if recipe.augmentation or recipe.attack is not None:
-        return train(
-            network,
-            training_split(data, recipe, seed, context),
-            recipe,
-            loss=loss,
-            seed=seed,
-            run=context.run,
-            parameters=list(head.parameters()),
-            validate=networks.validator(plain_split(data, "validation", recipe.batch_size, context)),
-            frozen=True,
-        )
+        trained = list(head.parameters())
+        return fit(network, data, recipe, seed=seed, context=context, parameters=trained, frozen=True)
     batch = max(recipe.batch_size, 256)
-    train_features = features(network, plain_split(data, "train", batch, context))
-    held_out = features(network, plain_split(data, "validation", batch, context))
+    train_features = features(network, plain_split(data, "train", batch, context), recipe)
+    held_out = features(network, plain_split(data, "validation", batch, context), recipe)
     batches = FeatureBatches(
         *train_features,
         batch_size=recipe.batch_size,
@@ -98,7 +80,7 @@ def linear(
         head,
         batches,
         recipe,
-        loss=loss,
+        loss=networks.objective(recipe),
         seed=seed,
         run=context.run,
         validate=feature_validator(*held_out),
@@ -115,10 +97,19 @@ class FeatureBatch(NamedTuple):
 
 
 @torch.no_grad()
-def features(network: models.Network, split: Split) -> tuple[Tensor, Tensor]:
-    """Features (n, d) float32 and labels (n,) of a split, on the device, in the split's order."""
-    parts = [(network.features(batch.images), batch.labels) for batch in split.batches(0)]
-    return torch.cat([part for part, _ in parts]), torch.cat([labels for _, labels in parts])
+def features(network: models.Network, split: Split, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Features (n, d) float32 and labels (n,) of a split, on the device, in the split's order.
+
+    Computed in the recipe's precision, as every batch of a training would be.
+    """
+    if recipe.channels_last:
+        network.to(memory_format=torch.channels_last)
+    values, labels = [], []
+    for batch in split.batches(0):
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            values.append(network.features(batch.images).float())
+        labels.append(batch.labels)
+    return torch.cat(values), torch.cat(labels)
 
 
 @dataclass(frozen=True, slots=True)
