@@ -36,13 +36,17 @@ def show(table: pd.DataFrame, board: pd.DataFrame, files: Sequence[Path], consol
 
 
 def best(board: pd.DataFrame) -> Table:
-    """The first complete entries of each leaderboard; axes that do not vary in the grid are left out."""
+    """The first complete tickets of each leaderboard; axes that do not vary in the grid are left out.
+
+    Ranks count the dense networks too: the difference to the dense reference is the last column.
+    """
     varying = [name for name in _SHOWN if board[name].nunique() > 1]
-    ranked = board[board["rank"].notna()]
+    tickets = board["pruner"] != "dense"
+    ranked = board[board["rank"].notna() & (tickets | ~tickets.any())]
     groups = list(ranked.groupby(["dataset", "metric"], sort=True))
     more = len(groups) - MAX_LEADERBOARDS
     table = Table(
-        title=f"Best {TOP} entries of each leaderboard (mean over seeds, 95 % interval)",
+        title=f"Best {TOP} tickets of each leaderboard (mean over seeds, 95 % interval)",
         caption=f"{more} more leaderboards are in the files" if more > 0 else None,
         title_justify="left",
     )

@@ -1,5 +1,6 @@
 """The shipped grids that run offline, end to end; the others as plans."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,15 @@ def test_a_bad_command_line_is_one_sentence_and_exit_code_2(
     assert message in printed.err
     assert printed.err.startswith("bench.submit: ")
     assert "Traceback" not in printed.err
+
+
+def test_damaged_data_is_refused_before_anything_runs(write_grid, data_root, tmp_path, capsys):
+    copy = tmp_path / "data"
+    shutil.copytree(data_root, copy)
+    victim = copy / "beton" / "digits" / "test-8.beton"
+    victim.write_bytes(victim.read_bytes()[:-100])
+    assert submit.main([str(write_grid()), "--data", str(copy), "--root", str(tmp_path / "runs"), "--yes"]) == 2
+    message = capsys.readouterr().err
+    assert f"{victim} is damaged or foreign" in message
+    assert f"python -m bench.prepare digits --data {copy}" in message
+    assert not list((tmp_path / "runs").glob("store/*/*"))

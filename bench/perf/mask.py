@@ -26,7 +26,8 @@ def run(repeats: int, quick: bool) -> list[dict[str, Any]]:
     """Rows for every network, dense first; `ratio` is relative to dense. `quick` takes smaller batches."""
     rows = []
     for label, architecture, batch, steps in CASES:
-        seconds = _step_seconds(architecture, batch // 4 if quick else batch, steps, repeats)
+        # A difference of a percent shows only over many repeats.
+        seconds = _step_seconds(architecture, batch // 4 if quick else batch, steps, repeats if quick else 5 * repeats)
         for case, values in seconds.items():
             ratio = statistics.median(values) / statistics.median(seconds["dense"])
             rows.append(
