@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"analysis: {error.filename or options.root}: {error.strerror or error}", file=sys.stderr)
         return 2
-    terminal.show(table, board, written, Console())
+    console = Console()
+    terminal.show(table, board, written, Console(width=max(console.width, terminal.WIDTH)))
     return 0
 
 

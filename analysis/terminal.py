@@ -14,6 +14,8 @@ from analysis.leaderboard import ENTRY
 from bench.results import STATUSES
 
 TOP = 3
+# Columns cut short say nothing: a narrower terminal wraps the lines of the table instead.
+WIDTH = 132
 MAX_LEADERBOARDS = 8
 _SHOWN = tuple(name for name in ENTRY if name not in ("dataset", "metric", "round", "sparsity"))
 
@@ -41,14 +43,16 @@ def best(board: pd.DataFrame) -> Table:
     Ranks count the dense networks too: the difference to the dense reference is the last column.
     """
     varying = [name for name in _SHOWN if board[name].nunique() > 1]
-    tickets = board["pruner"] != "dense"
-    ranked = board[board["rank"].notna() & (tickets | ~tickets.any())]
+    ranked = board[board["rank"].notna() & (board["pruner"] != "dense")]
     groups = list(ranked.groupby(["dataset", "metric"], sort=True))
     more = len(groups) - MAX_LEADERBOARDS
     table = Table(
         title=f"Best {TOP} tickets of each leaderboard (mean over seeds, 95 % interval)",
         caption=f"{more} more leaderboards are in the files" if more > 0 else None,
         title_justify="left",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
     )
     for heading in ("dataset", "metric", "rank"):
         table.add_column(heading)
@@ -66,5 +70,4 @@ def best(board: pd.DataFrame) -> Table:
                 str(row["n"]),
                 "" if pd.isna(row["diff_mean"]) else f"{row['diff_mean']:+.4f}",
             )
-        table.add_section()
     return table

@@ -14,14 +14,13 @@ def printed(rows, files=()):
     return console.file.getvalue()
 
 
-def test_the_best_complete_entries_are_shown_with_interval_and_difference(small_grid, tmp_path):
+def test_the_best_complete_tickets_are_shown_with_interval_and_difference(small_grid, tmp_path):
     text = printed(small_grid, [tmp_path / "rows.csv"])
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
-    assert cells == [
-        ["digits", "accuracy", "1", "dense", "0", "0.9000", "0.8503 .. 0.9497", "3", "+0.0000"],
-        ["", "", "2", "omp", "0.5", "0.8000", "0.7752 .. 0.8248", "3", "-0.1000"],
-        ["", "", "3", "random", "0.9", "0.4000", "0.1516 .. 0.6484", "3", "-0.5000"],
+    assert [line.split() for line in text.splitlines() if "0.8000" in line or "0.4000" in line] == [
+        ["digits", "accuracy", "2", "omp", "0.5", "0.8000", "0.7752", "..", "0.8248", "3", "-0.1000"],
+        ["3", "random", "0.9", "0.4000", "0.1516", "..", "0.6484", "3", "-0.5000"],
     ]
+    assert "dense " not in text.replace("to dense", "")
 
 
 def test_axes_with_one_value_are_left_out_and_others_shown(small_grid, row, tmp_path):
