@@ -17,12 +17,11 @@ def loss(
 
     images (n, 3, h, w) in [0, 1], labels (n,) and indices (n,) int64. The random start of an example is a function
     of (seed, step, index). The attack maximises the plain cross-entropy. Raises ValueError if the recipe has no
-    attack, or one with restarts. Madry et al. 2018, arXiv:1706.06083.
+    attack. Madry et al. 2018, arXiv:1706.06083.
     """
     attack = recipe.attack
-    if attack is None or attack.restarts != 1:
-        found = "none" if attack is None else f"one with {attack.restarts} restarts"
-        raise ValueError(f"adversarial training needs a recipe with an attack of one start, found {found}")
+    if attack is None:
+        raise ValueError("adversarial training needs a recipe with an attack, found none")
     noise = random_noise(tuple(images.shape), attack, seed=seed, indices=indices, draw=step, device=images.device)
     logits = network(pgd(network, images, labels, attack, noise=noise))
     return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits

@@ -86,10 +86,14 @@ def test_batch_statistics_see_the_iterates_only_if_the_attack_says_so(batchnorm,
     assert net.body.bn1.num_batches_tracked.item() == updates
 
 
-@pytest.mark.parametrize("attack", [None, Attack(restarts=2)], ids=["none", "restarts"])
-def test_adversarial_training_without_a_fitting_attack_is_refused(attack):
-    with pytest.raises(ValueError, match="needs a recipe with an attack of one start"):
-        run(adversarial, network(), recipe=Recipe(epochs=1, attack=attack))
+def test_adversarial_training_without_an_attack_is_refused():
+    with pytest.raises(ValueError, match="needs a recipe with an attack, found none"):
+        run(adversarial, network(), recipe=Recipe(epochs=1))
+
+
+def test_a_recipe_with_restarts_in_its_attack_is_refused():
+    with pytest.raises(ValueError, match="a training attack has 1 restart, not 2"):
+        Recipe(epochs=1, attack=Attack(restarts=2))
 
 
 @pytest.mark.parametrize("name", catalog.OBJECTIVES)
