@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
 import platform
 import resource
 import socket
@@ -12,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from bench.data import beton
+from bench.spec import Stage
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv")
 
@@ -47,10 +51,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def start(device: str, threads: int) -> dict[str, Any]:
-    """The record of a run that begins now."""
+def data(stage: Stage, data_root: Path) -> dict[str, str]:
+    """sha256 of the files of images that a stage reads, by name; a key holds the set's name, this says which files."""
+    found = stage.parameters.data
+    if found is None:
+        return {}
+    resolution = beton.file_resolution(found.dataset, resolution=found.resolution, loader=found.loader)
+    split = "test" if stage.kind == "evaluate" else "train"
+    sidecar = beton.files(found.dataset, split, data_root=data_root, resolution=resolution)[2]
+    try:
+        return {f"{sidecar.parent.name}/{sidecar.stem}": str(json.loads(sidecar.read_bytes())["sha256"])}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def start(stage: Stage, *, device: str, threads: int, data_root: Path) -> dict[str, Any]:
+    """The record of a run of a stage that begins now."""
     return {
         **code(),
+        "data": data(stage, data_root),
         "versions": versions(),
         "host": socket.gethostname(),
         "device": device,

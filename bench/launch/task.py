@@ -76,7 +76,7 @@ def _compute(
     progress: Callable[[Mapping[str, Any]], None],
 ) -> tuple[str, str, str]:
     """(status, message, culprit) of the computation; the traceback goes to the stage's log."""
-    made = provenance.start(settings.device, settings.threads)
+    made = provenance.start(stage, device=settings.device, threads=settings.threads, data_root=settings.data_root)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {stage.kind} {stage.key} on {made['host']}", flush=True)
     try:
         with store.publish(stage, made) as folder:

@@ -233,3 +233,6 @@ def test_the_manifest_says_where_and_how_an_artifact_was_made(planned, computed)
         assert made["versions"]["torch"]
         assert 0 < made["seconds"] < 600
         assert manifest["stage"]["inputs"] == dict(stage.inputs)
+        # The files of images it read; those that read none say so.
+        assert all(len(digest) == 64 for digest in made["data"].values())
+        assert bool(made["data"]) == (stage.parameters.data is not None)
