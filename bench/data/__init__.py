@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.catalog import LOADERS, load
 from bench.data import beton, draws
 from bench.data.errors import DataError
 from bench.data.records import Batch, Split, View
@@ -42,22 +43,11 @@ def open_split(
     equally many steps. Order and augmentation are a function of (seed, epoch, example) alone.
     Raises DataError where files are missing or damaged or the arguments do not fit the set.
     """
-    from bench.data import resident, stream
-
-    loaders = {"resident": resident, "stream": stream}
-    if split not in SPLITS or data.loader not in loaders:
-        raise DataError(
-            f"split {split!r} (known: {', '.join(SPLITS)}), loader {data.loader!r} (known: resident, stream)"
-        )
+    loader = _loader(data, split, augmentation)
     if batch_size < 1 or threads < 1 or not 0 <= rank < world_size:
         raise DataError(
             f"batch_size {batch_size}, threads {threads}, rank {rank} of {world_size}: all must be positive"
         )
-    loader = loaders[data.loader]
-    for word in augmentation:
-        if word not in loader.AUGMENTATIONS:
-            known = ", ".join(loader.AUGMENTATIONS)
-            raise DataError(f"{data.dataset}: the {data.loader} loader has no augmentation {word!r} (known: {known})")
     stored = beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader)
     source = "test" if split == "test" else "train"
     file = beton.read(data.dataset, source, data_root=data_root, resolution=stored)
@@ -88,3 +78,18 @@ def open_split(
         steps_per_epoch=draws.steps(len(rows), batch_size, drop_last),
         read=partial(loader.batches, view),
     )
+
+
+def _loader(data: Data, split: str, augmentation: tuple[str, ...]) -> Any:
+    """The module that reads the set. Raises DataError for a split, a loader or an augmentation that is not known."""
+    if split not in SPLITS or data.loader not in LOADERS:
+        raise DataError(
+            f"split {split!r} (known: {', '.join(SPLITS)}), loader {data.loader!r} (known: {', '.join(LOADERS)})"
+        )
+    known = LOADERS[data.loader].augmentations
+    for word in augmentation:
+        if word not in known:
+            raise DataError(
+                f"{data.dataset}: the {data.loader} loader has no augmentation {word!r} (known: {', '.join(known)})"
+            )
+    return load(LOADERS[data.loader].module)

@@ -21,7 +21,6 @@ from bench.data.errors import DataError
 from bench.data.pool import ahead
 from bench.data.records import Batch, Beton, Bytes, Integers, Reals, View
 
-AUGMENTATIONS = ("crop", "flip")
 CACHED_SETS = 16  # decoded (file, device) pairs a process keeps; the least recently used one goes
 INLINE = 1 << 17  # values of a batch below which handing it to a thread costs more than it saves
 UNIT_LEVELS: Reals = np.repeat((np.arange(256, dtype=np.float32) / np.float32(255))[None], 3, axis=0)

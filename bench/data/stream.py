@@ -19,7 +19,6 @@ from bench.data.pool import slices, submit
 from bench.data.records import Batch, Integers, View
 from bench.data.resident import UNIT_LEVELS
 
-AUGMENTATIONS = ("crop", "flip", "resized_crop")
 AHEAD = 3  # batches in preparation while one is consumed
 GRAIN = 8  # images per task: small enough that no thread waits long for the last one of a batch
 

@@ -114,26 +114,41 @@ def train(
             if holder is not None:
                 holder.apply_()
             state.step += 1
-            stopping = distributed.agree(run.stop(), run.world_size, run.device)
-            if state.step % per_epoch and (stopping or time.monotonic() - saved_at > run.checkpoint_s):
-                state.loss_sum = losses.item()
-                save(network, optimizer, state, run)
-                saved_at = time.monotonic()
-                if stopping:
-                    raise Interrupted
+            if state.step % per_epoch:
+                saved_at = pause(network, optimizer, state, run, losses=losses, saved_at=saved_at)
         state.loss_sum = losses.item()
         end_epoch(network, optimizer, state, recipe, per_epoch=per_epoch, validate=validate)
-        stopping = distributed.agree(run.stop(), run.world_size, run.device)
-        if state.step < total and (stopping or time.monotonic() - saved_at > run.checkpoint_s):
-            save(network, optimizer, state, run)
-            saved_at = time.monotonic()
-            if stopping:
-                raise Interrupted
+        if state.step < total:
+            saved_at = pause(network, optimizer, state, run, losses=None, saved_at=saved_at)
         run.progress({**state.history[-1], "epoch": epoch + 1, "epochs": recipe.epochs})
     if recipe.select == "best_validation" and state.best_network is not None:
         network.load_state_dict(state.best_network)
     network.eval()
     return state.history
+
+
+def pause(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    run: Run,
+    *,
+    losses: Tensor | None,
+    saved_at: float,
+) -> float:
+    """Write a checkpoint if one is due or the run is to stop; returns when the last one was written.
+
+    `losses`: the sum of the epoch so far, read from the device only if it is written. Raises Interrupted.
+    """
+    stopping = distributed.agree(run.stop(), run.world_size, run.device)
+    if not stopping and time.monotonic() - saved_at <= run.checkpoint_s:
+        return saved_at
+    if losses is not None:
+        state.loss_sum = losses.item()
+    save(network, optimizer, state, run)
+    if stopping:
+        raise Interrupted
+    return time.monotonic()
 
 
 def one_step(
