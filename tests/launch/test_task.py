@@ -141,7 +141,7 @@ def test_another_error_starts_the_count_anew_and_memory_is_told_apart(planned, s
 
 @pytest.mark.parametrize("looks", [1, 4, 9])
 def test_an_interrupted_stage_leaves_a_checkpoint_and_goes_on_to_the_same_artifact(planned, settings, computed, looks):
-    # 9 steps and the end of the epoch; at the last step there is nothing left to interrupt.
+    # One epoch of 9 steps: 8 looks, since after the last step there is nothing left to interrupt.
     stage, store, asked = planned["pretrain"], Store(settings.root), 0
 
     def stop():
@@ -158,8 +158,8 @@ def test_an_interrupted_stage_leaves_a_checkpoint_and_goes_on_to_the_same_artifa
         assert leftovers(settings.root) == []
         steps = []
         assert run_stage(stage, settings, stop=lambda: bool(steps.append(1))).status == "done"
-        # Looks after the remaining steps and at the end of the epoch.
-        assert len(steps) == 9 - looks + 1
+        # A look after each of the remaining steps but the last, after which there is nothing left to interrupt.
+        assert len(steps) == 9 - looks - 1
     assert digests(settings.root, stage) == digests(computed, stage)
     assert not store.scratch(stage.key).exists()
 
