@@ -1,6 +1,8 @@
 """Two processes (gloo, on this machine) against one with the same global batch."""
 
+import os
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,15 +56,27 @@ def work(rank: int, world_size: int, port: int, folder: str, stop_at: int | None
         run = Run(scratch=Path(folder) / "scratch", stop=stop, rank=rank, world_size=world_size)
         try:
             train(model, Toy(rank, world_size), RECIPE, loss=supervised.loss, seed=3, run=run)
+            torch.save(model.state_dict(), Path(folder) / f"{rank}.pt")
         except Interrupted:
-            return
-        torch.save(model.state_dict(), Path(folder) / f"{rank}.pt")
+            pass
+        leave_together(rank, world_size, Path(folder))
+
+
+def leave_together(rank: int, world_size: int, folder: Path) -> None:
+    """End the process once all are here, without tearing the group down: gloo's threads now and then abort that."""
+    (folder / f"{rank}.here").touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("*.here"))) < world_size and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os._exit(0)
 
 
 def launch(folder, world_size, stop_at=None):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
+    for left in Path(folder).glob("*.here"):
+        left.unlink()
     multiprocessing.spawn(work, (world_size, port, str(folder), stop_at), nprocs=world_size)
     return [torch.load(path, weights_only=True) for path in sorted(Path(folder).glob("*.pt"))]
 
