@@ -44,6 +44,11 @@ class Plan:
     stages: Mapping[str, Stage]
     cells: tuple[CellStages, ...]
 
+    @property
+    def targets(self) -> list[str]:
+        """Keys of the evaluations that the cells ask for."""
+        return [key for cell in self.cells for key in cell.evaluate]
+
 
 def plan(grid: Grid) -> Plan:
     """Every stage of the grid once. Raises GridError where the protocol has no recipe for a cell."""

@@ -64,8 +64,9 @@ def submit(options: argparse.Namespace, console: Console) -> int:
     store = Store(options.root)
     if options.dry_run:
         done = store.keys() & planned.stages.keys()
-        show(console, planned, done, options)
-        for line in missing_data(to_run(planned, done), options.data):
+        left = to_run(planned, done)
+        show(console, planned, done, left, options)
+        for line in missing_data(left, options.data):
             console.print(f"note: {line}", highlight=False, markup=False)
         return 0
     with lock.hold(options.root, chosen.name):
@@ -73,22 +74,22 @@ def submit(options: argparse.Namespace, console: Console) -> int:
         done = local.prepare(planned, store, notes.append)
         for note in notes:
             console.print(note, highlight=False, markup=False)
-        show(console, planned, done, options)
-        if missing := missing_data(to_run(planned, done), options.data):
+        left = to_run(planned, done)
+        show(console, planned, done, left, options)
+        if not left:
+            console.print(f"Everything is done. Next: python -m analysis {options.grid}", highlight=False)
+            return 0
+        if missing := missing_data(left, options.data):
             raise Refused("\n".join(missing))
         return run_local(planned, done, options, console)
 
 
 def to_run(planned: Plan, done: set[str]) -> list[Stage]:
     """The stages that are not there and that a missing evaluation needs, inputs first."""
-    targets = [key for cell in planned.cells for key in cell.evaluate]
-    return [planned.stages[key] for key in needed(planned.stages, targets, done)]
+    return [planned.stages[key] for key in needed(planned.stages, planned.targets, done)]
 
 
 def run_local(planned: Plan, done: set[str], options: argparse.Namespace, console: Console) -> int:
-    if not to_run(planned, done):
-        console.print(f"Everything is done. Next: python -m analysis {options.grid}", highlight=False)
-        return 0
     device = device_of(options.device)
     workers = options.workers or (len(cuda_devices()) if device == "cuda" else min(cores(), 8))
     if not options.yes and sys.stdin.isatty() and not confirmed(console, workers, device):
@@ -126,13 +127,13 @@ def confirmed(console: Console, workers: int, device: str) -> bool:
     return input().strip().lower() in ("y", "yes")
 
 
-def show(console: Console, planned: Plan, done: set[str], options: argparse.Namespace) -> None:
+def show(console: Console, planned: Plan, done: set[str], left: Sequence[Stage], options: argparse.Namespace) -> None:
     """The plan as a table: stages per kind, what is left, what sharing saves, what it will cost."""
     console.print(f"{options.grid}: {len(planned.cells):,} cells, {len(planned.stages):,} stages", highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "unique", "done", "to run", "GPU-hours", "or core-hours", "disk"):
         table.add_column(name, justify="left" if name == "stage" else "right")
-    for row in estimate.summarise(planned, done, to_run(planned, done)):
+    for row in estimate.summarise(planned, done, left):
         counts = [f"{count:,}" for count in (row.unique, row.done, row.to_run)]
         table.add_row(row.kind, *counts, f"{row.gpu_hours:,.2f}", f"{row.core_hours:,.2f}", estimate.size(row.disk))
     console.print(table)

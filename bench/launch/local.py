@@ -183,8 +183,7 @@ def make_engine(
 ) -> Engine:
     """An engine with its workers started. Raises StoreError where the root cannot be written."""
     store = Store(settings.root)
-    targets = [key for cell in plan.cells for key in cell.evaluate]
-    schedule = Schedule.make(plan.stages, targets, done)
+    schedule = Schedule.make(plan.stages, plan.targets, done)
     count = max(1, min(workers, schedule.left))
     try:
         (settings.root / "store").mkdir(parents=True, exist_ok=True)

@@ -52,5 +52,5 @@ def timed(path: Path) -> float:
     planned = plan(grid.read(path))
     estimate.summarise(planned, set(), planned.stages.values())
     estimate.sharing(planned)
-    Schedule.make(planned.stages, [key for cell in planned.cells for key in cell.evaluate], set())
+    Schedule.make(planned.stages, planned.targets, set())
     return time.perf_counter() - began

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from bench import models
 from bench.catalog import METRICS, load
 from bench.spec import EvaluateParameters
-from bench.stages import weights
+from bench.stages import networks, weights
 from bench.stages.context import Context, plain_split
 from bench.store import Artifact
 from bench.training.seeding import derive
@@ -22,7 +22,7 @@ BATCH = 500
 def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
     """metrics.json (numbers, n_examples, the ticket's counts) and examples.safetensors (one value per test example)."""
     data, transfer = parameters.data, inputs["transfer"]
-    network = models.build(parameters.architecture, classes=data.classes, mean=data.mean, std=data.std, seed=0)
+    network = networks.build(parameters.architecture, data, data.classes, seed=0)
     models.load_state(network, weights.load_sparse(transfer))
     network.to(context.device).eval().requires_grad_(False)
     entry = METRICS[parameters.metric.name]
