@@ -3,14 +3,28 @@ VENV_PYTHON = .venv/bin/python
 # Test workers share the cores: one thread each.
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test lint perf setup
+# The dev cluster's nodes share this machine's cores as the demo's two workers do: then its numbers are the same.
+SHARE = $$(( ($$(nproc) + 1) / 2 ))
+SLURM_DEMO = runs/slurm-demo
+
+.PHONY: demo slurm-demo test lint perf setup setup-slurm
 
 demo: setup
 	$(VENV_PYTHON) -m bench.prepare digits letters digit_glyphs digits_noisy
 	$(VENV_PYTHON) -m bench.submit grids/demo.yaml --cluster local --workers 2 --yes
 	$(VENV_PYTHON) -m analysis grids/demo.yaml
 
-test: lint
+slurm-demo: setup setup-slurm
+	$(VENV_PYTHON) -m bench.prepare digits letters digit_glyphs digits_noisy
+	@mkdir -p $(SLURM_DEMO)
+	@set -e; trap 'slurm/devcluster stop $(SLURM_DEMO)/cluster' EXIT; \
+	eval "$$(slurm/devcluster start $(SLURM_DEMO)/cluster --nodes 2 --cpus $(SHARE))"; \
+	export TICKETBENCH_ROOT=$(SLURM_DEMO); set -x; \
+	$(VENV_PYTHON) -m bench.submit grids/demo.yaml --profile slurm/one_machine.yaml --set defaults.cpus=$(SHARE) --yes; \
+	$(VENV_PYTHON) -m bench.status grids/demo.yaml --watch 15; \
+	$(VENV_PYTHON) -m analysis grids/demo.yaml
+
+test: lint setup-slurm
 	$(ONE_THREAD) $(VENV_PYTHON) -m pytest -q -n 2
 
 lint: setup
@@ -23,3 +37,6 @@ perf: setup
 
 setup:
 	@.ci/setup
+
+setup-slurm:
+	@.ci/setup-slurm
