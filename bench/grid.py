@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bench import cells, words
 from bench.catalog import TABLES
-from bench.gridfile import FileError, apply_override, load_yaml, place
+from bench.gridfile import FileError, Where, apply_override, explain, load_yaml, place
 from bench.ladder import Ladder
 from bench.recipes import PROTOCOLS
 from bench.recipes.override import Report, override
@@ -113,7 +113,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Grid:
     except FileError as error:
         raise GridError(str(error)) from None
     except ValidationError as error:
-        raise GridError("\n".join(_explain(path, lines, item) for item in error.errors())) from None
+        found = [explain(path, lines, item, known=_known, example="grids/demo.yaml") for item in error.errors()]
+        raise GridError("\n".join(found)) from None
     problems: list[str] = []
     axes = parse_axes(file, lambda where, text: problems.append(f"{place(path, lines, where)}: {text}"))
     if problems:
@@ -266,15 +267,9 @@ def nearest_level(sparsity: float, ladder: Ladder) -> cells.Level:
     return cells.Level(sparsity, None)
 
 
-def _explain(path: Path, lines: Mapping[tuple[str | int, ...], int], error: Any) -> str:
-    """One pydantic error as a sentence of ours."""
-    where = tuple(error["loc"])
-    name = ".".join(map(str, where))
-    if error["type"] == "extra_forbidden":
-        return f'{place(path, lines, where)}: unknown field "{name}" {words.suggestion(name, GridFile.model_fields)}'
-    if error["type"] == "missing":
-        return f'{path}: field "{name}" is missing; add a line "{name}: ..." (see grids/demo.yaml)'
-    return f"{place(path, lines, where)}: {name} is {error['input']!r}; {error['msg'].lower()}"
+def _known(where: Where) -> str:
+    """What a grid may hold in place of an unknown field."""
+    return words.suggestion(".".join(map(str, where)), GridFile.model_fields)
 
 
 def schema() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ class FileError(ValueError):
     """A YAML file that cannot be read; the message names file and line."""
 
 
-def load_yaml(path: Path) -> tuple[dict[str, Any], dict[Where, int]]:
-    """The mapping in a YAML file and the line of every key and item. Raises FileError."""
+def load_yaml(
+    path: Path, *, what: str = "grid", example: str = "grids/demo.yaml"
+) -> tuple[dict[str, Any], dict[Where, int]]:
+    """The mapping in a YAML file and the line of every key and item. Raises FileError naming a shipped example."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileError(f"{path}: there is no such file. Shipped grids are in grids/") from None
+        raise FileError(f"{path}: there is no such file. Shipped {what}s are in {Path(example).parent}/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: cannot be read ({error})") from None
     try:
@@ -37,7 +39,7 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[Where, int]]:
         line = f", line {mark.line + 1}" if mark else ""
         raise FileError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(loaded, dict):
-        raise FileError(f"{path}: is not a mapping of fields to values (see grids/demo.yaml)")
+        raise FileError(f"{path}: is not a mapping of fields to values (see {example})")
     return loaded, lines
 
 
@@ -66,6 +68,18 @@ def place(path: Path, lines: Lines, where: Where) -> str:
         if where[:end] in lines:
             return f"{path}, line {lines[where[:end]]}"
     return f"{path}" + (f", {where[0]}" if where else "")
+
+
+def explain(path: Path, lines: Lines, error: Any, *, known: Callable[[Where], str], example: str) -> str:
+    """One pydantic error as a sentence of ours; `known` says what may stand in place of an unknown field."""
+    where = tuple(error["loc"])
+    name = ".".join(map(str, where))
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f'{place(path, lines, where)}: unknown field "{name}" {known(where)}'
+    if error["type"] == "missing":
+        return f'{path}: field "{name}" is missing; add a line "{name}: ..." (see {example})'
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{place(path, lines, where)}: {name} is {error['input']!r}; {said[0].lower()}{said[1:]}"
 
 
 def apply_override(raw: dict[str, Any], text: str) -> None:

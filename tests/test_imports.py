@@ -36,11 +36,18 @@ ALLOWED = {
     "bench.stages": [
         "bench.spec", "bench.catalog", "bench.store", "bench.models", "bench.masks", "bench.granularity", "bench.data", "bench.metrics", "bench.training",
     ],
-    "bench.launch": ["bench.spec", "bench.cost", "bench.store", "bench.plan", "bench.stages", "bench.training", "bench.data"],
-    "bench.estimate": ["bench.spec", "bench.cost", "bench.plan", "bench.launch.devices"],
-    "bench.submit": [
-        "bench.spec", "bench.grid", "bench.plan", "bench.store", "bench.launch", "bench.estimate", "bench.places",
+    "bench.launch": [
+        "bench.spec", "bench.cost", "bench.estimate", "bench.store", "bench.words", "bench.gridfile", "bench.grid", "bench.plan", "bench.stages", "bench.training", "bench.data",
     ],
+    "bench.estimate": ["bench.spec", "bench.cost", "bench.plan"],
+    "bench.submit": [
+        "bench.spec", "bench.grid", "bench.plan", "bench.store", "bench.launch", "bench.estimate", "bench.places", "bench.queueing",
+    ],
+    "bench.queueing": ["bench.launch"],
+    "bench.overview": ["bench.spec", "bench.cells", "bench.cost", "bench.plan", "bench.store", "bench.launch.observed", "bench.launch.states"],
+    "bench.board": ["bench.overview", "bench.launch"],
+    "bench.status": ["bench.grid", "bench.plan", "bench.store", "bench.places", "bench.launch", "bench.overview", "bench.board"],
+    "bench.cancel": ["bench.spec", "bench.grid", "bench.plan", "bench.store", "bench.places", "bench.launch", "bench.board"],
     "bench.prepare": ["bench.spec", "bench.catalog", "bench.words", "bench.places", "bench.data", "bench.models"],
     "bench.perf": ["bench"],
     "analysis": ["bench.spec", "bench.grid", "bench.cells", "bench.plan", "bench.store", "bench.results", "bench.places", "bench.catalog", "bench.recipes"],

@@ -39,8 +39,9 @@ def open_split(
 
     train is what the validation split leaves of the official training split, cut to data.fraction; validation is not
     cut; test is the official test split. Examples keep their order in the file.
-    batch_size counts all ranks: rank r of world_size reads its contiguous slice of every batch, and all ranks take
-    equally many steps. Order and augmentation are a function of (seed, epoch, example) alone.
+    batch_size counts all ranks: rank r of world_size reads its contiguous slice of every batch (a batch of fewer
+    examples than ranks whole), and all ranks take equally many steps. Order and augmentation are a function of
+    (seed, epoch, example) alone.
     Raises DataError where files are missing or damaged or the arguments do not fit the set.
     """
     loader = _loader(data, split, augmentation)

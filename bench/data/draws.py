@@ -107,9 +107,12 @@ def steps(n: int, batch_size: int, drop_last: bool) -> int:
 
 
 def share(visited: Integers, step: int, *, batch_size: int, rank: int, world_size: int) -> Integers:
-    """This rank's contiguous slice of the global batch `step` of the visited positions.
+    """This rank's contiguous slice of the global batch `step` of the visited positions, in the same order.
 
-    Slices differ by at most one example; a last batch with fewer examples than ranks leaves some ranks empty.
+    Slices differ by at most one example. A last batch of fewer examples than ranks is every rank's as a whole, so
+    that none is left without: the training loop weights slices by their size and whole batches alike.
     """
     batch = visited[step * batch_size : (step + 1) * batch_size]
+    if len(batch) < world_size:
+        return batch
     return batch[len(batch) * rank // world_size : len(batch) * (rank + 1) // world_size]

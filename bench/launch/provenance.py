@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
+import os
 import platform
 import resource
 import socket
-import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.data import beton
+from bench.launch import snapshot
 from bench.spec import Stage
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv")
@@ -22,21 +24,20 @@ PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv")
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """Commit of the checkout and whether it was edited; "unknown" where this is no checkout."""
-    folder = Path(__file__).parent
+    """Commit and hash of the running code, and whether it was edited since that commit; "unknown" outside of git."""
+    return {**snapshot.origin(snapshot.running()), "code": snapshot.digest(snapshot.running())}
 
-    def git(*arguments: str) -> str | None:
-        try:
-            found = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return found.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
-    return {"commit": commit or "unknown", "dirty": bool(changes)}
+def job(environ: Mapping[str, str] = os.environ) -> str:
+    """The SLURM job that this process belongs to, "123_4" or "123"; "" outside of SLURM."""
+    if environ.get("SLURM_ARRAY_JOB_ID") and environ.get("SLURM_ARRAY_TASK_ID"):
+        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return environ.get("SLURM_JOB_ID", "")
+
+
+def restarts(environ: Mapping[str, str] = os.environ) -> int:
+    """How often SLURM requeued this job; 0 outside of SLURM."""
+    return int(environ.get("SLURM_RESTART_COUNT") or 0)
 
 
 @functools.cache
@@ -71,6 +72,8 @@ def start(stage: Stage, *, device: str, threads: int, data_root: Path) -> dict[s
         **code(),
         "data": data(stage, data_root),
         "versions": versions(),
+        "job": job(),
+        "restarts": restarts(),
         "host": socket.gethostname(),
         "device": device,
         "threads": threads,

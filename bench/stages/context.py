@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.data import Split, open_split
 from bench.spec import Data, Recipe
-from bench.training.loop import Run
+from bench.training.state import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

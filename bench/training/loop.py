@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from bench.masks import Holder, Masks
 from bench.models import Network
 from bench.spec import Recipe
-from bench.training import checkpoint, distributed
+from bench.training import distributed
 from bench.training.seeding import derive, seed_step
+from bench.training.state import Run, State, restore, save
 
 Loss = Callable[..., tuple[Tensor, Tensor]]
 
@@ -42,31 +43,6 @@ class Batches(Protocol):
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[Any]: ...
 
 
-@dataclass(kw_only=True, slots=True)
-class Run:
-    """Where a training runs: its scratch folder, when to stop, whom to tell, and its share of the processes."""
-
-    scratch: Path
-    device: str = "cpu"
-    stop: Callable[[], bool] = lambda: False
-    progress: Callable[[Mapping[str, Any]], None] = lambda _: None
-    checkpoint_s: float = 60.0
-    rank: int = 0
-    world_size: int = 1
-
-
-@dataclass(kw_only=True, slots=True)
-class State:
-    """Everything that a checkpoint holds beside the network and the optimiser."""
-
-    step: int = 0
-    loss_sum: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_value: float = -math.inf
-    best_epoch: int = -1
-    best_network: dict[str, Tensor] | None = None
-
-
 def train(
     network: nn.Module,
     batches: Batches,
@@ -87,6 +63,8 @@ def train(
     `frozen` keeps the network in eval mode throughout (normalisation statistics do not move). Pruned weights stay
     zero. With recipe.select = "best_validation" the network ends as it was after its best epoch.
     Raises Interrupted after writing a checkpoint when run.stop() turns true, Diverged on a non-finite loss.
+    With several processes (run.world_size; `batches` reads this one's share) the numbers are those of one, up to
+    rounding, and the same in all; all stop at the same step. Raises Disconnected in those that are left by one.
     """
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)
@@ -96,35 +74,54 @@ def train(
     holder = Holder(cast(Network, network), masks) if masks is not None else None
     if holder is not None:
         holder.apply_()
-    wrapped = distributed.wrap(network, run.world_size)
-    per_epoch, total = batches.steps_per_epoch, batches.steps_per_epoch * recipe.epochs
-    if recipe.epochs and not per_epoch:
-        raise ValueError(
-            f"{batches.n_examples} examples make no batch of {recipe.batch_size} with drop_last; lower batch_size"
-        )
-    saved_at = time.monotonic()
+    rows = distributed.Rows(rank=run.rank, world_size=run.world_size)
+    per_epoch, total = count_steps(batches, recipe)
+    saved_at, stop = time.monotonic(), distributed.Stop(run.stop, run.world_size)
     while state.step < total:
         epoch, first = divmod(state.step, per_epoch)
         network.train(not frozen)
         # A float64 sum carried through the checkpoint: the same additions in the same order, interrupted or not.
         losses = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
-        for batch in batches.batches(epoch, first):
-            set_lr(optimizer, recipe, state.step, per_epoch)
-            losses += one_step(wrapped, batch, recipe, optimizer, loss=loss, seed=seed, step=state.step)
-            if holder is not None:
-                holder.apply_()
-            state.step += 1
-            if state.step % per_epoch:
-                saved_at = pause(network, optimizer, state, run, losses=losses, saved_at=saved_at)
+        with shared_layers(network, rows):
+            for step, batch in enumerate(batches.batches(epoch, first), start=first):
+                set_lr(optimizer, recipe, state.step, per_epoch)
+                rows.set(min(recipe.batch_size, batches.n_examples - step * recipe.batch_size), len(batch.labels))
+                losses += one_step(
+                    network, batch, recipe, optimizer, loss=loss, seed=seed, step=state.step, rows=rows, stop=stop
+                )
+                if holder is not None:
+                    holder.apply_()
+                state.step += 1
+                if state.step % per_epoch:
+                    saved_at = pause(network, optimizer, state, run, losses=losses, saved_at=saved_at, stop=stop)
         state.loss_sum = losses.item()
-        end_epoch(network, optimizer, state, recipe, per_epoch=per_epoch, validate=validate)
+        end_epoch(network, optimizer, state, recipe, per_epoch=per_epoch, validate=validate, run=run)
         if state.step < total:
-            saved_at = pause(network, optimizer, state, run, losses=None, saved_at=saved_at)
+            saved_at = pause(network, optimizer, state, run, losses=None, saved_at=saved_at, stop=stop)
         run.progress({**state.history[-1], "epoch": epoch + 1, "epochs": recipe.epochs})
     if recipe.select == "best_validation" and state.best_network is not None:
         network.load_state_dict(state.best_network)
     network.eval()
     return state.history
+
+
+def count_steps(batches: Batches, recipe: Recipe) -> tuple[int, int]:
+    """Steps of an epoch and of the whole training. Raises ValueError if there is an epoch but no batch."""
+    if recipe.epochs and not batches.steps_per_epoch:
+        raise ValueError(
+            f"{batches.n_examples} examples make no batch of {recipe.batch_size} with drop_last; lower batch_size"
+        )
+    return batches.steps_per_epoch, batches.steps_per_epoch * recipe.epochs
+
+
+def shared_layers(network: nn.Module, rows: distributed.Rows) -> AbstractContextManager[None]:
+    """Inside, batch normalisation and dropout see the whole batch, of which each process has a part."""
+    if rows.world_size == 1:
+        return contextlib.nullcontext()
+    # It imports torchvision, which the networks of one process may not need.
+    from bench.training import batchwide
+
+    return batchwide.over_all_processes(network, rows)
 
 
 def pause(
@@ -135,12 +132,13 @@ def pause(
     *,
     losses: Tensor | None,
     saved_at: float,
+    stop: distributed.Stop,
 ) -> float:
     """Write a checkpoint if one is due or the run is to stop; returns when the last one was written.
 
     `losses`: the sum of the epoch so far, read from the device only if it is written. Raises Interrupted.
     """
-    stopping = distributed.agree(run.stop(), run.world_size, run.device)
+    stopping = stop.now()
     if not stopping and time.monotonic() - saved_at <= run.checkpoint_s:
         return saved_at
     if losses is not None:
@@ -160,8 +158,10 @@ def one_step(
     loss: Loss,
     seed: int,
     step: int,
+    rows: distributed.Rows,
+    stop: distributed.Stop,
 ) -> Tensor:
-    """One update; returns the detached loss without waiting for the device."""
+    """One update; returns the detached loss of the whole batch without waiting for the device."""
     seed_step(seed, step)
     images = (
         batch.images.to(memory_format=torch.channels_last)
@@ -173,9 +173,17 @@ def one_step(
             network, images, batch.labels, recipe=recipe, seed=derive(seed, "attack"), step=step, indices=batch.indices
         )
     optimizer.zero_grad(set_to_none=True)
+    if rows.world_size > 1:
+        value = value * rows.weight
     value.backward()  # type: ignore[no-untyped-call]
+    value = value.detach()
+    if rows.world_size > 1:
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        report = torch.stack([value, torch.full_like(value, stop.asked())])
+        value, asked = distributed.combine(trained, report)
+        stop.told(asked)
     optimizer.step()
-    return value.detach()
+    return value
 
 
 def end_epoch(
@@ -186,6 +194,7 @@ def end_epoch(
     *,
     per_epoch: int,
     validate: Callable[[nn.Module], float] | None,
+    run: Run,
 ) -> None:
     """Close the epoch's record; validate after every epoch where the recipe selects, else after the last one."""
     epoch = state.step // per_epoch
@@ -197,7 +206,8 @@ def end_epoch(
         )
     if validate is not None and (recipe.select == "best_validation" or epoch == recipe.epochs):
         network.eval()
-        record["validation_accuracy"] = value = validate(network)
+        value = distributed.number_from_first(validate(network), run.world_size, run.device)
+        record["validation_accuracy"] = value
         if recipe.select == "best_validation" and value > state.best_value:
             state.best_value, state.best_epoch = value, epoch
             state.best_network = copy.deepcopy(network.state_dict())
@@ -228,28 +238,3 @@ def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
 def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, per_epoch: int) -> None:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, step, per_epoch)
-
-
-def save(network: nn.Module, optimizer: torch.optim.Optimizer, state: State, run: Run) -> None:
-    """Write the checkpoint; only rank 0 does."""
-    if run.rank == 0:
-        content = {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "threads": torch.get_num_threads(),
-        }
-        checkpoint.save(run.scratch, content | {name: getattr(state, name) for name in State.__slots__})
-    distributed.barrier(run.world_size)
-
-
-def restore(network: nn.Module, optimizer: torch.optim.Optimizer, run: Run) -> State:
-    """The state of the checkpoint, network and optimiser set to it; a fresh state where there is none.
-
-    Sums are rounded in another order with another number of threads: a checkpoint written with one is not used.
-    """
-    content = checkpoint.load(run.scratch)
-    if content is None or content.pop("threads") != torch.get_num_threads():
-        return State()
-    network.load_state_dict(content.pop("network"))
-    optimizer.load_state_dict(content.pop("optimizer"))
-    return State(**content)

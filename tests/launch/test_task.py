@@ -230,6 +230,7 @@ def test_the_manifest_says_where_and_how_an_artifact_was_made(planned, computed)
         assert made["host"]
         assert (made["device"], made["threads"]) == ("cpu", 1)
         assert {"commit", "dirty", "versions", "seconds", "device_seconds", "peak_memory"} <= set(made)
+        assert {"code", "job", "restarts"} <= set(made)
         assert made["versions"]["torch"]
         assert 0 < made["seconds"] < 600
         assert manifest["stage"]["inputs"] == dict(stage.inputs)
