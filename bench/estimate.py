@@ -45,6 +45,11 @@ class Work:
         )
 
 
+def seconds(stage: Stage, *, gpu: bool) -> float:
+    """Estimated seconds of a stage alone on a GPU, or on one CPU core."""
+    return tera_operations(stage) / (GPU_TERA if gpu else CORE_TERA) + OVERHEAD_S
+
+
 def summarise(plan: Plan, done: set[str], left: Iterable[Stage]) -> tuple[Row, ...]:
     """Counts by kind of stage, and what the stages `left` to run will cost."""
     unique = Counter(stage.kind for stage in plan.stages.values())

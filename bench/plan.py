@@ -58,11 +58,12 @@ def plan(grid: Grid) -> Plan:
 
 
 def children(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
-    """Key -> keys of the stages that read it."""
+    """Key -> keys of the stages that read it; inputs from outside of `stages` have no entry."""
     readers: dict[str, list[str]] = {key: [] for key in stages}
     for stage in stages.values():
         for _, source in stage.inputs:
-            readers[source].append(stage.key)
+            if source in readers:
+                readers[source].append(stage.key)
     return readers
 
 

@@ -91,6 +91,13 @@ class Store:
     def has(self, key: str) -> bool:
         return (self.folder(key) / MANIFEST).is_file()
 
+    def listed(self, key: str) -> bool:
+        """Is there an artifact of the key, asked of the folder above it? Sees what a cached `has` may miss."""
+        try:
+            return key in os.listdir(self.folder(key).parent) and self.has(key)
+        except OSError:
+            return False
+
     def keys(self) -> set[str]:
         """Keys of all published artifacts: one listing per shard, not one look per key."""
         found: set[str] = set()

@@ -1,4 +1,4 @@
-"""`python -m bench.submit GRID`: plan, show the plan, run it. Submitting again resumes and retries."""
+"""`python -m bench.submit GRID`: plan, show the plan, queue it on SLURM or run it here. Again: resume and retry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import estimate, grid, places
-from bench.launch import local, lock
+from bench import estimate, grid, places, queueing
+from bench.launch import campaign, controller, local, lock, records
+from bench.launch import profile as profiles
+from bench.launch.continuation import Continue
+from bench.launch.controller import SlurmError
 from bench.launch.devices import cores, cuda_devices
 from bench.launch.display import Display
 from bench.launch.inputs import missing_data
+from bench.launch.profile import ProfileError
 from bench.launch.schedule import needed
 from bench.launch.task import Settings
 from bench.plan import Plan, plan
@@ -31,7 +35,18 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("grid", type=Path, help="grid file, for example grids/demo.yaml")
     found.add_argument("overrides", nargs="*", metavar="key=value", help="override a field of the grid file")
     found.add_argument("--only", action="append", default=[], metavar="axis=value", help="only these cells")
-    found.add_argument("--cluster", choices=["local"], default="local", help="where to run")
+    found.add_argument(
+        "--cluster",
+        choices=["auto", "slurm", "local"],
+        default="auto",
+        help="where (auto: slurm where sbatch is there)",
+    )
+    found.add_argument(
+        "--profile", type=Path, default=Path("slurm/default.yaml"), help="what to ask SLURM for (slurm/*.yaml)"
+    )
+    found.add_argument(
+        "--set", action="append", default=[], metavar="key=value", help="override a field of the profile"
+    )
     found.add_argument(
         "--workers", type=int, help="local processes (default: one per GPU, else one per core, at most 8)"
     )
@@ -43,16 +58,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 all done, 1 some stages failed, 2 nothing could be run, 130 stopped by Ctrl-C."""
+    """Exit code: 0 all done or queued, 1 some stages failed, 2 nothing could be run, 130 stopped by Ctrl-C."""
     options = parser().parse_intermixed_args(arguments)
     console = Console(soft_wrap=True)
     try:
         return submit(options, console)
-    except (grid.GridError, StoreError, lock.Busy, Refused) as error:
+    except (grid.GridError, ProfileError, SlurmError, StoreError, lock.Busy, Refused) as error:
         print(f"bench.submit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bench.submit: stopped; nothing was started", file=sys.stderr)
+        print("bench.submit: stopped; what was queued stays queued (bench.cancel takes it back)", file=sys.stderr)
         return 130
 
 
@@ -62,6 +77,8 @@ def submit(options: argparse.Namespace, console: Console) -> int:
     chosen = grid.select(grid.read(options.grid, options.overrides), options.only)
     planned = plan(chosen)
     store = Store(options.root)
+    if options.cluster == "slurm" or (options.cluster == "auto" and controller.available()):
+        return submit_slurm(planned, store, options, console)
     if options.dry_run:
         done = store.keys() & planned.stages.keys()
         left = to_run(planned, done)
@@ -84,6 +101,47 @@ def submit(options: argparse.Namespace, console: Console) -> int:
         return run_local(planned, done, options, console)
 
 
+def submit_slurm(planned: Plan, store: Store, options: argparse.Namespace, console: Console) -> int:
+    """Queue what is left and return. With --dry-run: show what would be queued."""
+    if options.workers is not None or options.device != "auto":
+        raise Refused("--workers and --device are for local runs (--cluster local); on SLURM the profile says both")
+    profile = profiles.read(options.profile, options.set)
+    if options.dry_run:
+        slurm, limits, profile = queueing.outlook(options.root, profile, queueing.noted(console))
+        order = campaign.compose(planned, profile, store, slurm=slurm, limits=limits)
+        left = [planned.stages[key] for array in order.arrays for keys in array.elements for key in keys]
+        show(console, planned, set(order.done), left, options)
+        queueing.preview(console, order, profile, name=planned.grid.name, root=options.root)
+        for line in missing_data(left, options.data):
+            console.print(f"note: {line}", highlight=False, markup=False)
+        return 0
+    profile = profiles.with_gpus(profile, controller.gpus())
+    note = queueing.noted(console)
+    done = local.prepare(planned, store, note)
+    left = to_run(planned, done)
+    show(console, planned, done, left, options)
+    if not left:
+        console.print(f"Everything is done. Next: python -m analysis {options.grid}", highlight=False)
+        return 0
+    if missing := missing_data(left, options.data):
+        raise Refused("\n".join(missing))
+    if not options.yes and sys.stdin.isatty() and not agreed(console, "Queue this on SLURM?"):
+        return 0
+    with campaign.exclusively(options.root, f"submit of {options.grid}", note) as held:
+        submission = campaign.begin(
+            options.root, planned, profile, grid_file=options.grid, overrides=options.overrides, only=options.only,
+            data=options.data,
+        )  # fmt: skip
+        go_on = Continue(str(submission.folder))
+        found = campaign.advance(
+            submission, planned, profile, store, person=True, go_on=go_on, note=note, held=held
+        )  # fmt: skip
+        if not found.arrays and not found.continuation:
+            records.forget(submission)
+    queueing.report(console, found, options)
+    return 0
+
+
 def to_run(planned: Plan, done: set[str]) -> list[Stage]:
     """The stages that are not there and that a missing evaluation needs, inputs first."""
     return [planned.stages[key] for key in needed(planned.stages, planned.targets, done)]
@@ -92,11 +150,21 @@ def to_run(planned: Plan, done: set[str]) -> list[Stage]:
 def run_local(planned: Plan, done: set[str], options: argparse.Namespace, console: Console) -> int:
     device = device_of(options.device)
     workers = options.workers or (len(cuda_devices()) if device == "cuda" else min(cores(), 8))
-    if not options.yes and sys.stdin.isatty() and not confirmed(console, workers, device):
+    question = f"Run this here with {workers} workers on {device}?"
+    if not options.yes and sys.stdin.isatty() and not agreed(console, question):
         return 0
     settings = Settings(root=options.root, data_root=options.data, device=device)
     display = Display(console, planned, done)
-    engine = local.make_engine(planned, settings, workers, done=done, on_change=display.update, on_note=display.note)
+    engine = local.make_engine(
+        planned.stages,
+        planned.targets,
+        settings,
+        workers,
+        done=done,
+        cores=cores(),
+        on_change=display.update,
+        on_note=display.note,
+    )
     try:
         with display.shown():
             local.run(engine)
@@ -122,8 +190,8 @@ def device_of(wanted: str) -> str:
     return "cuda" if wanted == "cuda" or (wanted == "auto" and found) else "cpu"
 
 
-def confirmed(console: Console, workers: int, device: str) -> bool:
-    console.print(f"Run this here with {workers} workers on {device}? [y/N] ", end="", highlight=False, markup=False)
+def agreed(console: Console, question: str) -> bool:
+    console.print(f"{question} [y/N] ", end="", highlight=False, markup=False)
     return input().strip().lower() in ("y", "yes")
 
 

@@ -15,7 +15,12 @@ GRIDS = Path(__file__).parents[1] / "grids"
 @pytest.mark.slow
 def test_smoke_runs_to_complete_rows_and_a_leaderboard(data_root, tmp_path, capsys):
     path, root = GRIDS / "smoke.yaml", tmp_path / "runs"
-    assert submit.main([str(path), "--data", str(data_root), "--root", str(root), "--workers", "2", "--yes"]) == 0
+    assert (
+        submit.main(
+            [str(path), "--data", str(data_root), "--root", str(root), "--workers", "2", "--cluster", "local", "--yes"]
+        )
+        == 0
+    )
     found = rows(grid.read(path), root=root)
     assert {row.status for row in found} == {"done"}
     assert analysis.main([str(path), "--root", str(root)]) == 0
@@ -25,7 +30,15 @@ def test_smoke_runs_to_complete_rows_and_a_leaderboard(data_root, tmp_path, caps
 
 @pytest.mark.parametrize(("name", "needs"), [("resnet18", "torchvision:resnet18"), ("resnet50", "imagenet")])
 def test_a_plan_without_its_data_names_the_commands(tmp_path, capsys, name, needs):
-    arguments = [str(GRIDS / f"{name}.yaml"), "--root", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
+    arguments = [
+        str(GRIDS / f"{name}.yaml"),
+        "--root",
+        str(tmp_path / "runs"),
+        "--data",
+        str(tmp_path / "data"),
+        "--cluster",
+        "local",
+    ]
     assert submit.main([*arguments, "--dry-run"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert f"python -m bench.prepare {needs} --data" in printed
@@ -54,7 +67,7 @@ def test_a_bad_command_line_is_one_sentence_and_exit_code_2(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     filled = [argument.format(grid=write_grid(), folder=tmp_path) for argument in arguments]
     root = [] if "--root" in arguments else ["--root", str(tmp_path / "runs")]
-    assert submit.main([*filled, *root, "--data", str(data_root), "--yes"]) == 2
+    assert submit.main([*filled, *root, "--data", str(data_root), "--cluster", "local", "--yes"]) == 2
     printed = capsys.readouterr()
     assert message in printed.err
     assert printed.err.startswith("bench.submit: ")
@@ -66,7 +79,8 @@ def test_damaged_data_is_refused_before_anything_runs(write_grid, data_root, tmp
     shutil.copytree(data_root, copy)
     victim = copy / "beton" / "digits" / "test-8.beton"
     victim.write_bytes(victim.read_bytes()[:-100])
-    assert submit.main([str(write_grid()), "--data", str(copy), "--root", str(tmp_path / "runs"), "--yes"]) == 2
+    arguments = [str(write_grid()), "--data", str(copy), "--root", str(tmp_path / "runs"), "--cluster", "local"]
+    assert submit.main([*arguments, "--yes"]) == 2
     message = capsys.readouterr().err
     assert f"{victim} is damaged or foreign" in message
     assert f"python -m bench.prepare digits --data {copy}" in message

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
 from bench.launch import pool
-from bench.launch.devices import cores, cuda_devices
+from bench.launch.devices import cuda_devices
 from bench.launch.pool import Worker
 from bench.launch.schedule import Schedule
-from bench.launch.task import Outcome, Settings
+from bench.launch.task import Outcome, Settings, record
 from bench.plan import Plan
+from bench.spec import Stage
 from bench.store import Store, StoreError
 
 # A worker that dies takes its stage with it this often before the stage counts as failed.
@@ -24,12 +25,12 @@ MAX_RETURNS = 3
 
 @dataclass(slots=True)
 class Engine:
-    """The state of a local run; `on_change` is called after every event for the display."""
+    """The state of a run; `on_change` is called after every event, `stopping` says when to end early."""
 
-    plan: Plan
     store: Store
     schedule: Schedule
     workers: list[Worker]
+    stopping: Callable[[], bool] = lambda: False
     on_change: Callable[[Engine], None] = lambda _: None
     on_note: Callable[[str], None] = lambda _: None
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -46,13 +47,13 @@ def start_workers(settings: Settings, count: int) -> list[Worker]:
 
 
 def run(engine: Engine) -> None:
-    """Run until nothing is left, something fatal happens, or KeyboardInterrupt; workers are always ended.
+    """Run until nothing is left, something fatal happens, `stopping`, or KeyboardInterrupt; workers are always ended.
 
     A failed stage blocks its descendants only. A stage whose worker died is tried once more. Interrupted stages
     keep their checkpoints and go on when the plan is run again.
     """
     try:
-        while engine.schedule.left and not engine.fatal:
+        while engine.schedule.left and not engine.fatal and not engine.stopping():
             feed(engine)
             for worker in engine.workers:
                 if worker.stage is None and not worker.process.is_alive():
@@ -119,8 +120,7 @@ def settle(engine: Engine, worker: Worker, outcome: Outcome) -> None:
         schedule.again(stage.key)
     else:
         if outcome.status == "died":
-            record = {"error": outcome.message, "cause": "worker died", "host": "", "time": time.time()}
-            engine.store.fail(stage, record)
+            record(stage, engine.store, replace(outcome, cause="worker died"))
         engine.on_note(f"{stage.kind} {stage.key} failed: {outcome.message} (log: {engine.store.log(stage.key)})")
         schedule.fail(stage.key, outcome.message)
 
@@ -136,6 +136,11 @@ def send_back(engine: Engine, key: str, outcome: Outcome) -> None:
         engine.on_note(f"{outcome.message}; moved to {place}, computing it again")
     for _, source in engine.schedule.stages[key].inputs:
         if not engine.store.has(source):
+            if source not in engine.schedule.stages:
+                # Another task's to compute again: the stage waits for the next submission.
+                engine.on_note(f"{key}: {outcome.message}; its input {source} is computed elsewhere, submit again")
+                engine.schedule.block(key)
+                return
             engine.schedule.lost(source)
     engine.schedule.again(key)
 
@@ -173,28 +178,34 @@ def prepare(plan: Plan, store: Store, on_note: Callable[[str], None]) -> set[str
 
 
 def make_engine(
-    plan: Plan,
+    stages: Mapping[str, Stage],
+    targets: Iterable[str],
     settings: Settings,
     workers: int,
     *,
     done: set[str],
+    cores: int,
+    stopping: Callable[[], bool] = lambda: False,
     on_change: Callable[[Engine], None],
     on_note: Callable[[str], None],
 ) -> Engine:
-    """An engine with its workers started. Raises StoreError where the root cannot be written."""
+    """An engine with its workers started: `workers` that share the cores, fewer where little is left to run.
+
+    `done` holds the inputs from outside of `stages` too. Raises StoreError where the root cannot be written.
+    """
     store = Store(settings.root)
-    schedule = Schedule.make(plan.stages, plan.targets, done)
+    schedule = Schedule.make(stages, targets, done)
     count = max(1, min(workers, schedule.left))
     try:
         (settings.root / "store").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{settings.root} cannot be written ({error.strerror}); give another --root") from None
     return Engine(
-        plan=plan,
         store=store,
         schedule=schedule,
         # Threads follow from the workers asked for, not from how much is left: they decide the last bits of a sum.
-        workers=start_workers(pool.settings_for(settings, workers, cores()), count) if schedule.left else [],
+        workers=start_workers(pool.settings_for(settings, workers, cores), count) if schedule.left else [],
+        stopping=stopping,
         on_change=on_change,
         on_note=on_note,
     )

@@ -17,6 +17,8 @@ from bench.spec import Stage, as_json, from_json
 
 # A worker that ignores its stop (a long call into C) is killed after this; its checkpoint is at most that old.
 STOP_S = 30.0
+# Our parent's and SLURM's request to end, and SLURM's warning before a time limit: a checkpoint, then the end.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
 @dataclass(slots=True)
@@ -54,7 +56,12 @@ def start(settings: Settings, cuda: str | None = None) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, settings, cuda, os.getpid()), daemon=True)
-    process.start()
+    # SLURM signals every process of a task. Until a worker has its handlers these signals wait: they would end it.
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
     theirs.close()
     return Worker(process=process, connection=ours, settings=settings, cuda=cuda)
 
@@ -69,7 +76,9 @@ def work(connection: Connection, settings: Settings, cuda: str | None, parent: i
 
     # Ctrl-C reaches the whole foreground group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, on_term)
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_term)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     limit_threads(settings.threads)
     if cuda is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = cuda

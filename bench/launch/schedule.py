@@ -95,8 +95,16 @@ class Schedule:
 
     def fail(self, key: str, message: str) -> None:
         """The stage will not be there; its waiting descendants are blocked."""
-        self.running.discard(key)
         self.failed[key] = message
+        self._hold_back(key)
+
+    def block(self, key: str) -> None:
+        """The stage cannot run for want of an input from outside; its waiting descendants are blocked with it."""
+        self.blocked.add(key)
+        self._hold_back(key)
+
+    def _hold_back(self, key: str) -> None:
+        self.running.discard(key)
         stack = [key]
         while stack:
             for reader in self._readers[stack.pop()]:

@@ -77,7 +77,6 @@ def work(planned: Plan, settings: Settings, workers: int, *, fresh: bool, only: 
     store = Store(settings.root)
     targets = [key for key, stage in planned.stages.items() if only is None or stage.kind in only]
     engine = local.Engine(
-        plan=planned,
         store=store,
         schedule=Schedule.make(planned.stages, targets, store.keys()),
         workers=[pool.start(settings) for _ in range(workers)],

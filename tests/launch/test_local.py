@@ -20,7 +20,21 @@ from bench.store import Store
 
 
 def run(path, data_root, root, *more):
-    return submit.main([str(path), "--data", str(data_root), "--root", str(root), "--workers", "2", "--yes", *more])
+    return submit.main(
+        [
+            str(path),
+            "--data",
+            str(data_root),
+            "--root",
+            str(root),
+            "--workers",
+            "2",
+            "--cluster",
+            "local",
+            "--yes",
+            *more,
+        ]
+    )
 
 
 def contents(root: Path) -> dict[str, dict[str, str]]:
@@ -134,7 +148,8 @@ def test_one_failing_stage_blocks_only_its_descendants(write_grid, data_root, tm
 
 def start(path, data_root, root):
     code = "import sys; from bench import submit; sys.exit(submit.main())"
-    arguments = [str(path), "--data", str(data_root), "--root", str(root), "--workers", "2", "--yes"]
+    arguments = [str(path), "--data", str(data_root), "--root", str(root), "--workers", "2"]
+    arguments += ["--cluster", "local", "--yes"]
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -233,7 +248,8 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_loses_nothing(reference, 
     )
     script = tmp_path / "limited.py"
     script.write_text(code)
-    arguments = [str(path), "--data", str(data_root), "--root", str(tmp_path / "runs"), "--workers", "1", "--yes"]
+    arguments = [str(path), "--data", str(data_root), "--root", str(tmp_path / "runs"), "--workers", "1"]
+    arguments += ["--cluster", "local", "--yes"]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "NUMBA_CACHE_DIR": str(tmp_path / "numba")}
     found = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True, env=environment, check=False
