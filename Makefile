@@ -4,7 +4,7 @@ VENV_PYTHON = .venv/bin/python
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 # The dev cluster's nodes share this machine's cores as the demo's two workers do: then its numbers are the same.
-SHARE = $$(( ($$(nproc) + 1) / 2 ))
+SHARE = $$(( $$(nproc) > 1 ? $$(nproc) / 2 : 1 ))
 SLURM_DEMO = runs/slurm-demo
 
 .PHONY: demo slurm-demo test lint perf setup setup-slurm

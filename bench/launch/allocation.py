@@ -16,7 +16,7 @@ from typing import Any
 
 from submitit.core.utils import DelayedSubmission
 
-from bench.launch import controller, local, provenance, ranks
+from bench.launch import controller, local, provenance, ranks, rendezvous
 from bench.launch.devices import cores, cuda_devices
 from bench.launch.elements import Element, read_element, sort_out
 from bench.launch.local import Engine
@@ -97,11 +97,16 @@ class Pack:
         return Settings(root=Path(self.root), data_root=Path(self.data_root), device=self.device)
 
     def together(self, found: Element, signals: Signals) -> dict[str, Any]:
-        """The processes that srun started work on one stage after the other."""
-        runnable, blocked = sort_out(found, Store(Path(self.root)))
-        for key, reason in blocked.items():
-            print(f"blocked: {found.stages[key].kind} {key}: {reason}", flush=True)
-        if not runnable:
+        """The processes that srun started work on one stage after the other; rank 0 says what there is to do."""
+        runnable: list[str] = []
+        blocked: dict[str, str] = {}
+        if os.environ["SLURM_PROCID"] == "0":
+            runnable, blocked = sort_out(found, Store(Path(self.root)))
+            for key, reason in blocked.items():
+                print(f"blocked: {found.stages[key].kind} {key}: {reason}", flush=True)
+            if not runnable:
+                rendezvous.decline(Path(self.folder), os.environ)
+        if rendezvous.declined(Path(self.folder), os.environ):
             return {"computed": 0, "failed": 0, "blocked": len(blocked), "signal": signals.received}
         settings = replace(self.settings(), threads=allotted())
         with ranks.joined(Path(self.folder), device=self.device) as mine:

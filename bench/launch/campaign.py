@@ -118,7 +118,7 @@ def advance(
     if not person:
         leave = submission.cancelled() | lost.exhausted(store, planned.stages, MAX_ATTEMPTS)
     order = compose(planned, profile, store, slurm=slurm, limits=controller.limits(), leave=leave)
-    if order.arrays and not order.live and (stopped := fruitless(submission, len(order.done))):
+    if order.arrays and not order.live and (stopped := fruitless(submission, reached(store, order))):
         return Submitted(arrays=(), continuation="", stopped=stopped)
     made: list[tuple[str, PlannedArray]] = []
     later, stopped = bool(order.later), ""
@@ -141,7 +141,7 @@ def advance(
             later = True
             break
     if made:
-        note_round(submission, len(order.done))
+        note_round(submission, reached(store, order))
     continuation = ""
     if made or ((later or order.live) and not seen_to(slurm, submission)):
         try:
@@ -206,19 +206,26 @@ def others(slurm: Slurm) -> list[str]:
     return [job for job in slurm.jobs or {} if job != provenance.job()]
 
 
-def fruitless(submission: Submission, done: int) -> str:
+def reached(store: Store, order: Order) -> list[float]:
+    """How far the grid is: stages done, and epochs of those that are under way."""
+    planned = {key for array in order.arrays for keys in array.elements for key in keys}
+    found = (store.scratch(key) / "progress.json" for key in observed.listed(store.root / "scratch", planned))
+    return [len(order.done), sum(float(records.read_json(path, {}).get("epoch", 0)) for path in found)]
+
+
+def fruitless(submission: Submission, now: list[float]) -> str:
     """Why to stop, where nothing came of the last submissions; "" where something did."""
     recent = records.read_json(submission.folder / "rounds.json", [])[-MAX_FRUITLESS:]
-    if len(recent) < MAX_FRUITLESS or any(one["done"] != done for one in recent):
+    if len(recent) < MAX_FRUITLESS or any(one["reached"] != now for one in recent):
         return ""
-    return f"no stage was finished in {MAX_FRUITLESS} rounds; look at bench.status --failed, then submit again"
+    return f"nothing came further in {MAX_FRUITLESS} rounds; look at bench.status --failed, then submit again"
 
 
-def note_round(submission: Submission, done: int) -> None:
-    """Note that tasks were submitted when so many stages were done."""
+def note_round(submission: Submission, now: list[float]) -> None:
+    """Note that tasks were submitted when the grid was so far."""
     path = submission.folder / "rounds.json"
     with disk_errors(submission.folder):
-        write_json(path, [*records.read_json(path, []), {"time": time.time(), "done": done}])
+        write_json(path, [*records.read_json(path, []), {"time": time.time(), "reached": now}])
 
 
 def begin(

@@ -95,7 +95,9 @@ def explain(key: str, found: Element, store: Store) -> str:
     """Which ancestor is to blame, and where its log is."""
     guilty = _failed(key, found, store)
     if guilty is None:
-        return "it has not been computed (cancelled, or its task was lost); submit again"
+        return (
+            "it has not been computed (cancelled, or its task was lost); the continuation, or bench.submit, sees to it"
+        )
     kind = found.ancestors[guilty][0] if guilty in found.ancestors else "stage"
     failure = store.failure(guilty) or {"error": "?"}
     return f"{kind} {guilty} failed: {failure['error']} (log: {store.log(guilty)})"

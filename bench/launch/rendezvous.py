@@ -74,6 +74,23 @@ def addresses(environ: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys([*found, "127.0.0.1"]))
 
 
+def decline(folder: Path, environ: Mapping[str, str]) -> None:
+    """Rank 0 has nothing to do: the others need not wait for it, nor import what they would compute with."""
+    write_json(folder / file_name(environ), {"declined": True})
+
+
+def declined(folder: Path, environ: Mapping[str, str], *, timeout_s: float = JOIN_MIN * 60) -> bool:
+    """Has rank 0 nothing to do? The others wait for its word, and go on to meet it where it has."""
+    path, deadline = folder / file_name(environ), time.monotonic() + timeout_s
+    if environ["SLURM_PROCID"] == "0":
+        return path.exists()
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            return "declined" in json.loads(path.read_bytes())
+        time.sleep(0.2)
+    return False
+
+
 def find(path: Path, rank: int, *, timeout_s: float = JOIN_MIN * 60) -> Any:
     """Connect to the store that rank 0 announces. Raises RanksError past the time."""
     deadline, tried = time.monotonic() + timeout_s, ""

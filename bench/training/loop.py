@@ -62,9 +62,9 @@ def train(
     its checkpoint ends bit-identical to one that was never interrupted. `parameters` are trained (default: all);
     `frozen` keeps the network in eval mode throughout (normalisation statistics do not move). Pruned weights stay
     zero. With recipe.select = "best_validation" the network ends as it was after its best epoch.
-    Raises Interrupted after writing a checkpoint when run.stop() turns true, Diverged on a non-finite loss.
-    With several processes (run.world_size; `batches` reads this one's share) the numbers are those of one, up to
-    rounding, and the same in all; all stop at the same step. Raises Disconnected in those that are left by one.
+    With several processes (`batches` reads this one's share) the numbers are those of one, up to rounding. Raises
+    Interrupted in all at once, after writing a checkpoint, when run.stop() turns true, Diverged on a non-finite loss,
+    Disconnected where another process ended.
     """
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)
@@ -74,9 +74,9 @@ def train(
     holder = Holder(cast(Network, network), masks) if masks is not None else None
     if holder is not None:
         holder.apply_()
-    rows = distributed.Rows(rank=run.rank, world_size=run.world_size)
     per_epoch, total = count_steps(batches, recipe)
-    saved_at, stop = time.monotonic(), distributed.Stop(run.stop, run.world_size)
+    rows, stop = distributed.Rows(run.rank, run.world_size), distributed.Stop(run.stop, run.world_size)
+    saved_at = time.monotonic()
     while state.step < total:
         epoch, first = divmod(state.step, per_epoch)
         network.train(not frozen)

@@ -279,9 +279,30 @@ def test_when_nothing_more_can_be_done_a_continuation_submits_nothing(world):
 def test_a_continuation_that_gets_nowhere_stops_and_one_that_gets_somewhere_does_not(world):
     for _ in range(campaign.MAX_FRUITLESS):
         assert world.advance(person=False).stopped == ""
-    assert world.advance(person=False).stopped.startswith("no stage was finished in 3 rounds")
+    assert world.advance(person=False).stopped.startswith("nothing came further in 3 rounds")
     world.finish(world.keys("pretrain")[0])
     assert world.advance(person=False).stopped == ""
+
+
+def test_a_long_stage_that_comes_further_in_every_round_is_progress(world):
+    (pretrain,) = world.keys("pretrain")
+    scratch = world.store.scratch(pretrain)
+    scratch.mkdir(parents=True)
+    for epoch in range(5):
+        (scratch / "progress.json").write_text(json.dumps({"epoch": epoch, "epochs": 5, "time": 0}))
+        assert not world.advance(person=False).stopped
+
+
+def test_a_limit_that_only_a_refusal_shows_is_met_with_half_of_an_array(world, monkeypatch):
+    def limited(submission, array, made, *rest):
+        if len(array.elements) > 2:
+            raise LimitReached("sbatch: error: QOSMaxSubmitJobPerUserLimit")
+        return "50"
+
+    monkeypatch.setattr(campaign, "submit_array", limited)
+    wide = PlannedArray(kind="transfer", resources=Resources(), elements=tuple((str(i),) for i in range(9)))
+    job, taken = campaign.submit_as_much(world.submission, wide, [], world.planned, world.profile, world.store, ())
+    assert (job, taken.elements) == ("50", (("0",), ("1",)))
 
 
 def test_rounds_in_which_other_jobs_fill_the_queue_do_not_count(world):

@@ -128,7 +128,7 @@ def test_what_does_not_need_the_missing_input_is_computed(tmp_path, stages, chai
 def test_an_absence_that_nothing_explains_is_looked_at_again_a_few_times(tmp_path, stages, chain, store, pauses):
     _, blocked = sort_out(task(tmp_path, stages, chain[3:]), store)
     assert pauses == list(elements.LOOKS_S)
-    absent = "it has not been computed (cancelled, or its task was lost); submit again"
+    absent = "it has not been computed (cancelled, or its task was lost); the continuation, or bench.submit, sees to it"
     assert blocked[chain[3]] == f"waits for ticket {chain[2]}; {absent}"
 
 
