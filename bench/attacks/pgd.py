@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from bench.models.modes import evaluation_mode
 from bench.spec import Attack
@@ -23,8 +22,6 @@ def pgd(network: nn.Module, images: Tensor, labels: Tensor, attack: Attack, *, n
     "train": it stays in the mode it has, so that in training batch normalisation also learns from the iterates.
     Works under torch.no_grad. Madry et al. 2018, arXiv:1706.06083.
     """
-    if isinstance(network, DistributedDataParallel):
-        network = network.module  # no parameter gets a gradient here, so there is nothing to synchronise
     ascend = _LinfBall(images, attack) if attack.norm == "linf" else _L2Ball(images, attack)
     adversarial = images if noise is None else ascend.project(images + noise)
     with _frozen(network), evaluation_mode(network) if attack.batchnorm == "eval" else nullcontext():

@@ -1,12 +1,8 @@
 """What every objective of the catalog promises, and what each minimises."""
 
-from datetime import timedelta
-
 import pytest
 import torch
-from torch import distributed
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from bench import catalog, models
 from bench.attacks.noise import random_noise
@@ -94,29 +90,3 @@ def test_adversarial_training_without_an_attack_is_refused():
 def test_a_recipe_with_restarts_in_its_attack_is_refused():
     with pytest.raises(ValueError, match="a training attack has 1 restart, not 2"):
         Recipe(epochs=1, attack=Attack(restarts=2))
-
-
-@pytest.mark.parametrize("name", catalog.OBJECTIVES)
-def test_a_wrapped_network_gets_the_same_loss_and_gradients(name, tmp_path, monkeypatch):
-    module, net, plain = catalog.load(catalog.OBJECTIVES[name].module), network(), network()
-    # A group of one process that meets in a file: no port is opened.
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1, timeout=timedelta(seconds=30)
-    )
-    try:
-        wrapped = DistributedDataParallel(net)
-        calls = []
-        wrapped.register_forward_pre_hook(lambda *_: calls.append(1))
-        for _ in range(2):
-            loss, _ = run(module, wrapped)
-            loss.backward()
-    finally:
-        distributed.destroy_process_group()
-    for _ in range(2):
-        expected, _ = run(module, plain)
-        expected.backward()
-    assert torch.equal(loss, expected)
-    assert len(calls) == 2  # one a step: the attack itself has nothing to synchronise
-    gradients = zip(net.parameters(), plain.parameters(), strict=True)
-    assert all(torch.allclose(a.grad, b.grad, rtol=1e-5, atol=1e-7) for a, b in gradients)
