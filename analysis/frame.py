@@ -17,20 +17,24 @@ COLUMNS = (
     *AXES,
     "round",
     "metric",
+    "selection",
     "value",
     "higher_is_better",
     "status",
     "achieved_sparsity",
     "kept",
     "prunable",
+    "macs",
+    "dense_macs",
     "n_examples",
+    "flags",
     "key",
     "ticket",
     "commit",
     "seconds",
     "grid",
 )
-_COUNTS = ("round", "kept", "prunable", "n_examples")
+_COUNTS = ("round", "kept", "prunable", "macs", "dense_macs", "n_examples")
 _MEASURED = ("value", "achieved_sparsity", "seconds")
 
 
@@ -38,7 +42,8 @@ def frame(rows: Sequence[ResultRow], *, grid: str) -> pd.DataFrame:
     """The columns COLUMNS and `reason`, in an order that depends on the cells alone.
 
     Words are their labels. `value` is NaN wherever the status is not `done`, and finite where it is.
-    Raises ValueError if two rows are of the same cell and metric, or two metrics of a name differ in direction.
+    Raises ValueError if two rows are of the same cell, metric and selection, or two metrics of a name differ in
+    direction.
     """
     cells = [row.cell for row in rows]
     columns: dict[str, object] = {axis: [str(getattr(cell, axis)) for cell in cells] for axis in NAMED}
@@ -59,7 +64,7 @@ def frame(rows: Sequence[ResultRow], *, grid: str) -> pd.DataFrame:
     table.loc[unusable, "reason"] = "the evaluation has no finite value of " + table.loc[unusable, "metric"]
     table.loc[unusable, "status"] = "corrupt"
     table["value"] = table["value"].where(table["status"] == DONE)
-    order = [*AXES, "metric"]
+    order = [*AXES, "metric", "selection"]
     table = table.sort_values(order, ignore_index=True)
     _check(table, order)
     return table
@@ -70,7 +75,9 @@ def _check(table: pd.DataFrame, identity: list[str]) -> None:
     if again.any():
         row = table[again].iloc[0]
         cell = ", ".join(f"{name} {row[name]}" for name in identity)
-        raise ValueError(f"two results of one cell and metric ({cell}): nothing says which of the two counts")
+        raise ValueError(
+            f"two results of one cell, metric and selection ({cell}): nothing says which of the two counts"
+        )
     directions = table.groupby("metric")["higher_is_better"].nunique()
     for metric in directions.index[directions > 1]:
         raise ValueError(f"metric {metric} is said to be better when higher and when lower")
@@ -78,5 +85,5 @@ def _check(table: pd.DataFrame, identity: list[str]) -> None:
 
 def missing(table: pd.DataFrame) -> pd.DataFrame:
     """Every planned cell and metric that has no value, and why."""
-    columns = [*AXES, "round", "metric", "status", "reason", "key", "ticket"]
+    columns = [*AXES, "round", "metric", "selection", "status", "reason", "key", "ticket"]
     return table.loc[table["status"] != DONE, columns].reset_index(drop=True)

@@ -10,9 +10,9 @@ from analysis.statistics import t_interval
 from bench.spec import AXES
 
 # An entry is a cell with its seed left out; `round` goes with the sparsity.
-ENTRY = (*(axis for axis in AXES if axis != "seed"), "round", "metric")
+ENTRY = (*(axis for axis in AXES if axis != "seed"), "round", "metric", "selection")
 # Entries of one setting answer the same question at the same price, so that their ranks mean tickets only.
-SETTING = ("transfer", "objective", "fraction", "sparsity")
+SETTING = ("transfer", "objective", "selection", "fraction", "sparsity")
 # What a ticket shares with the dense network that it is measured against.
 _TICKETS_OWN = ("pruner", "granularity", "sparsity", "round")
 DENSE_REFERENCE = tuple(name for name in ENTRY if name not in _TICKETS_OWN)

@@ -20,7 +20,7 @@ from analysis.statistics import CONFIDENCE
 
 # One figure answers one question and one panel holds one network; a line's colour is the pre-training, its marker and
 # dashes are the pruner.
-FIGURE = ("dataset", "metric", "transfer", "objective", "fraction")
+FIGURE = ("dataset", "metric", "transfer", "objective", "selection", "fraction")
 PANEL = ("architecture", "granularity", "source", "pretraining_seed")
 _DENSE_PANEL = ("architecture", "source", "pretraining_seed")
 _LINE = ("pretraining", "pruner")
@@ -132,7 +132,9 @@ def _figure(shown: Curves) -> Figure:
         axes.set_ylabel(f"{first['metric']} ({_ARROWS[bool(first['higher_is_better'])]})")
     figure.suptitle(
         f"{first['dataset']}: {first['metric']} against sparsity\n"
-        f"transfer {first['transfer']}, objective {first['objective']}, fraction {first['fraction']:g} of the labels",
+        f"transfer {first['transfer']}, objective {first['objective']}, "
+        f"fraction {first['fraction']:g} of the labels"
+        + (f", network of {first['selection']}" if first["selection"] else ""),
         x=0.01,
         ha="left",
         fontsize=10,

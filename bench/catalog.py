@@ -6,117 +6,13 @@ named by string so that reading the catalog stays light; `load` imports one when
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from bench.spec import Scalar
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Option:
-    """An option of a word. `default=None` means: what the protocol says. `choices` empty: any of the type."""
-
-    kind: type
-    default: Scalar = None
-    choices: tuple[Scalar, ...] = ()
-    required: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Architecture:
-    """`module` builds it; `gflops` is one forward pass of one image at `flops_resolution`, `cifar_factor` times as much
-    with stem=cifar on the same image (for estimates).
-
-    `sides`: by stem, the smallest and the largest side of the images it reads, in pixels; not named: any.
-    """
-
-    summary: str
-    module: str
-    parameters_m: float
-    gflops: float
-    flops_resolution: int
-    cifar_factor: int = 16
-    sides: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
-    options: Mapping[str, Option] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pretraining:
-    """`trains`: runs epochs on the source set; `objective`: the entry of OBJECTIVES it trains with."""
-
-    summary: str
-    trains: bool
-    objective: str | None = None
-    options: Mapping[str, Option] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pruner:
-    """`iterative`: one stage per round, each the input of the next, which trains on the upstream or downstream set.
-
-    `random`: the mask depends on the cell's seed. A pruner with `module=None` prunes nothing.
-    """
-
-    summary: str
-    module: str | None
-    iterative: bool = False
-    random: bool = False
-    options: Mapping[str, Option] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Dataset:
-    """An image set. `storage`: how its `.beton` keeps images (raw at `resolution`, or jpg, shorter side at most that).
-
-    `validation`: images of the training split that form the validation split. `embedded`: needs no download.
-    `train`: size of the official training split before that, for estimates.
-    """
-
-    summary: str
-    source: str
-    classes: int
-    resolution: int
-    train: int
-    test: int
-    validation: int
-    storage: str = "raw"
-    embedded: bool = False
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    options: Mapping[str, Option] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metric:
-    """`reports`: name of every number it writes -> whether higher is better."""
-
-    summary: str
-    module: str
-    reports: Mapping[str, bool]
-    attacks: bool = False
-    options: Mapping[str, Option] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Loader:
-    """`augmentations`: the words of recipes that it can do."""
-
-    summary: str
-    module: str
-    augmentations: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plain:
-    """A word that selects a module or a rule and has no options."""
-
-    summary: str
-    module: str = ""
-
+from bench.entries import Architecture, Dataset, Loader, Metric, Option, Plain, Pretraining, Pruner
+from bench.spec import Scalar, Word
 
 STEM = {"stem": Option(kind=str, default="imagenet", choices=("imagenet", "cifar"))}
 _CIFAR, _VISION = "bench.models.cifar_resnet", "bench.models.vision"
@@ -133,27 +29,69 @@ ARCHITECTURES = {
     "convnext_tiny": Architecture(summary="torchvision ConvNeXt-T", module=_VISION, parameters_m=28.6, gflops=4.5, flops_resolution=224, cifar_factor=4, sides={"imagenet": (32, None), "cifar": (16, None)}, options=STEM),
 }
 
-_EPSILON = {"epsilon": Option(kind=float)}
+_EPSILON = {"epsilon": Option(kind=float), "norm": Option(kind=str, choices=("linf", "l2"))}
+_FILE = {"path": Option(kind=str, required=True), "format": Option(kind=str, default="auto"), "unpickle": Option(kind=bool, default=False)}
 PRETRAININGS = {
     "random": Pretraining(summary="no pre-training: the random initialisation", trains=False),
     "supervised": Pretraining(summary="classification of the source set", trains=True, objective="standard"),
+    "fast_adversarial": Pretraining(summary="one-step adversarial training from a random start", trains=True, objective="adversarial", options=_EPSILON),
     "pgd_adversarial": Pretraining(summary="PGD adversarial training on the source set", trains=True, objective="adversarial", options=_EPSILON),
+    "smoothing": Pretraining(summary="training on images with Gaussian noise of deviation sigma, in [0, 1] pixels", trains=True, objective="smoothing", options={"sigma": Option(kind=float)}),
     "torchvision": Pretraining(summary="published torchvision weights", trains=False, options={"weights": Option(kind=str, default="IMAGENET1K_V1")}),
-    "checkpoint": Pretraining(summary="a file of weights: checkpoint(path=...)", trains=False, options={"path": Option(kind=str, required=True)}),
+    "checkpoint": Pretraining(summary="a file of weights: checkpoint(path=...), in any format of bench/models/formats.py", trains=False, options=_FILE),
 }
 
+_ON = {"on": Option(kind=str, default="downstream", choices=("upstream", "downstream"))}
+_OBJECTIVE = {"objective": Option(kind=str, choices=("standard", "adversarial"))}
+_ALLOCATION = {"allocation": Option(kind=str, default="global", choices=("global", "layerwise", "erk"))}
+_CONTROL = {"control": Option(kind=str, default="none", choices=("none", "reinitialised", "shuffled", "reversed"))}
+_SHARED = {**_ALLOCATION, **_CONTROL}
 PRUNERS = {
     "dense": Pruner(summary="nothing pruned: the reference of every curve", module=None),
-    "random": Pruner(summary="uniformly random weights", module="bench.pruners.random", random=True),
-    "omp": Pruner(summary="one-shot magnitude pruning of the pre-trained weights", module="bench.pruners.magnitude"),
-    "imp": Pruner(summary="iterative magnitude pruning with rewinding", module="bench.pruners.magnitude", iterative=True, options={"on": Option(kind=str, default="upstream", choices=("upstream", "downstream"))}),
+    "random": Pruner(summary="uniformly random weights", module="bench.pruners.random", random=True, options=_SHARED),
+    "omp": Pruner(summary="one-shot magnitude pruning of the pre-trained weights", module="bench.pruners.magnitude", options=_SHARED),
+    "imp": Pruner(
+        summary="iterative magnitude pruning with rewinding (objective=adversarial: A-IMP)",
+        module="bench.pruners.magnitude",
+        iterative=True,
+        options={
+            "on": Option(kind=str, default="upstream", choices=("upstream", "downstream")),
+            **_OBJECTIVE,
+            "rewind": Option(kind=str, default="pretrained", choices=("pretrained", "never")),
+            "rewind_epoch": Option(kind=int, default=0),
+            **_SHARED,
+        },
+    ),
+    "lmp": Pruner(summary="learnt masks: scores trained on frozen weights, straight through a top-k", module="bench.pruners.lmp", trains_scores=True, options={**_ON, **_OBJECTIVE, "allocation": Option(kind=str, default="layerwise", choices=("global", "layerwise", "erk")), **_CONTROL}),
+    "snip": Pruner(summary="connection sensitivity |w dL/dw| on a few examples", module="bench.pruners.snip", reads_data=True, options={**_ON, "examples": Option(kind=int, default=128), **_SHARED}),
+    "grasp": Pruner(summary="gradient flow kept: Hessian-gradient product on ten examples a class", module="bench.pruners.grasp", reads_data=True, options={**_ON, "examples": Option(kind=int), "temperature": Option(kind=float, default=200.0), **_SHARED}),
+    "synflow": Pruner(summary="iterative synaptic flow, without data", module="bench.pruners.synflow", options={"rounds": Option(kind=int, default=100), **_SHARED}),
+    "ticket": Pruner(summary="a published mask: ticket(path=...); {round} in the path stands for the round", module=None, options={**_FILE, **_CONTROL}),
 }
 
-GRANULARITIES = {"unstructured": Plain(summary="single weights", module="bench.granularity")}
+_GRANULARITY = "bench.granularity"
+GRANULARITIES = {
+    "unstructured": Plain(summary="single weights", module=_GRANULARITY),
+    "row": Plain(summary="rows of kernels", module=_GRANULARITY),
+    "kernel": Plain(summary="whole kernels, one input to one output channel", module=_GRANULARITY),
+    "channel": Plain(summary="whole output channels (filters)", module=_GRANULARITY),
+    "n_of_m": Plain(summary="n of every m weights along the input, n by the sparsity (m=4 at 0.5: 2:4)", module=_GRANULARITY, options={"m": Option(kind=int, default=4)}),
+}
 
 TRANSFERS = {"finetune": Plain(summary="all kept weights and the head are trained"), "linear": Plain(summary="only the head is trained on frozen features")}
 
-OBJECTIVES = {"standard": Plain(summary="cross-entropy on clean images", module="bench.objectives.supervised"), "adversarial": Plain(summary="cross-entropy on PGD examples", module="bench.objectives.adversarial")}
+OBJECTIVES = {
+    "standard": Plain(summary="cross-entropy on clean images"),
+    "adversarial": Plain(summary="cross-entropy on PGD examples; loss=trades: TRADES", options={"loss": Option(kind=str, default="cross_entropy", choices=("cross_entropy", "trades")), "beta": Option(kind=float, default=6.0)}),
+}
+
+# What training minimises, by what the recipe holds (bench.stages.networks.objective).
+LOSSES = {
+    "standard": Plain(summary="cross-entropy on clean images", module="bench.objectives.supervised"),
+    "adversarial": Plain(summary="cross-entropy on adversarial images", module="bench.objectives.adversarial"),
+    "trades": Plain(summary="cross-entropy on clean images and agreement on adversarial ones", module="bench.objectives.trades"),
+    "smoothing": Plain(summary="cross-entropy on images with Gaussian noise", module="bench.objectives.smoothing"),
+}
 
 _TV = "bench.data.sources:"
 _GREY_MEAN, _GREY_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -167,22 +105,28 @@ DATASETS = {
     "cifar100": Dataset(summary="CIFAR-100", source=_TV + "cifar100", classes=100, resolution=32, train=50_000, test=10_000, validation=5_000, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
     "svhn": Dataset(summary="Street View House Numbers", source=_TV + "svhn", classes=10, resolution=32, train=73_257, test=26_032, validation=5_000, mean=(0.4377, 0.4438, 0.4728), std=(0.1201, 0.1231, 0.1052)),
     "fashion_mnist": Dataset(summary="Fashion-MNIST", source=_TV + "fashion_mnist", classes=10, resolution=28, train=60_000, test=10_000, validation=5_000, mean=(0.2860, 0.2860, 0.2860), std=(0.3530, 0.3530, 0.3530)),
+    "stl10": Dataset(summary="STL-10", source=_TV + "stl10", classes=10, resolution=96, train=5_000, test=8_000, validation=500),
+    "gtsrb": Dataset(summary="German traffic signs (GTSRB)", source=_TV + "gtsrb", classes=43, resolution=256, train=26_640, test=12_630, validation=2_664, storage="jpg"),
+    "caltech101": Dataset(summary="Caltech-101, 30 images of every class train, a fixed draw", source=_TV + "caltech101", classes=101, resolution=256, train=3_030, test=5_647, validation=303, storage="jpg"),
+    "caltech256": Dataset(summary="Caltech-256, 60 images of every class train, a fixed draw", source=_TV + "caltech256", classes=257, resolution=256, train=15_420, test=15_187, validation=1_542, storage="jpg"),
     "flowers102": Dataset(summary="Oxford Flowers 102", source=_TV + "flowers102", classes=102, resolution=256, train=2_040, test=6_149, validation=408, storage="jpg"),
     "oxford_iiit_pet": Dataset(summary="Oxford-IIIT Pet", source=_TV + "oxford_iiit_pet", classes=37, resolution=256, train=3_680, test=3_669, validation=370, storage="jpg"),
     "dtd": Dataset(summary="Describable Textures", source=_TV + "dtd", classes=47, resolution=256, train=3_760, test=1_880, validation=376, storage="jpg"),
+    "food101": Dataset(summary="Food-101", source=_TV + "food101", classes=101, resolution=256, train=75_750, test=25_250, validation=7_575, storage="jpg"),
+    "fgvc_aircraft": Dataset(summary="FGVC-Aircraft, variants", source=_TV + "fgvc_aircraft", classes=100, resolution=256, train=6_667, test=3_333, validation=667, storage="jpg"),
+    "stanford_cars": Dataset(summary="Stanford Cars", source=_TV + "stanford_cars", classes=196, resolution=256, train=8_144, test=8_041, validation=814, storage="jpg"),
+    "sun397": Dataset(summary="SUN397, a fixed stratified 80/20 split", source=_TV + "sun397", classes=397, resolution=256, train=87_004, test=21_750, validation=8_700, storage="jpg"),
     "eurosat": Dataset(summary="EuroSAT, a fixed stratified 80/20 split", source=_TV + "eurosat", classes=10, resolution=64, train=21_600, test=5_400, validation=2_160),
+    "resisc45": Dataset(summary="NWPU-RESISC45, a fixed stratified 80/20 split", source=_TV + "resisc45", classes=45, resolution=256, train=25_200, test=6_300, validation=2_520, storage="jpg"),
+    "pcam": Dataset(summary="PatchCamelyon", source=_TV + "pcam", classes=2, resolution=96, train=294_912, test=32_768, validation=32_768),
+    "clevr_count": Dataset(summary="CLEVR: number of objects", source=_TV + "clevr_count", classes=8, resolution=256, train=70_000, test=15_000, validation=7_000, storage="jpg"),
+    "kitti_distance": Dataset(summary="KITTI: distance of the closest vehicle, a fixed stratified split", source=_TV + "kitti_distance", classes=4, resolution=256, train=6_770, test=711, validation=677, storage="jpg"),
+    "dsprites_location": Dataset(summary="dSprites: horizontal position in 16 bins, a fixed stratified 90/10 split", source=_TV + "dsprites_location", classes=16, resolution=64, train=663_552, test=73_728, validation=66_355),
+    "dsprites_orientation": Dataset(summary="dSprites: orientation in 16 bins, a fixed stratified 90/10 split", source=_TV + "dsprites_orientation", classes=16, resolution=64, train=663_552, test=73_728, validation=66_355),
+    "visda2017": Dataset(summary="VisDA-2017: rendered training images, the validation images test", source=_TV + "visda2017", classes=12, resolution=256, train=152_397, test=55_388, validation=15_240, storage="jpg"),
     "imagenet": Dataset(summary="ImageNet-1k, folders train/ and val/", source=_TV + "folder", classes=1000, resolution=256, train=1_281_167, test=50_000, validation=10_000, storage="jpg"),
-    "folder": Dataset(
-        summary="your own folders <name>/train/<class>/*, <name>/val/<class>/*: folder(name=..., classes=...)",
-        source=_TV + "folder",
-        classes=0,
-        resolution=256,
-        train=10_000,
-        test=1_000,
-        validation=1_000,
-        storage="jpg",
-        options={"name": Option(kind=str, required=True), "classes": Option(kind=int, required=True), "validation": Option(kind=int, default=1000)},
-    ),
+    "toy": Dataset(summary="embedded stand-in of another set's shape: toy(of=...)", source="bench.data.stand_ins:toy", classes=0, resolution=0, train=96, test=32, validation=32, embedded=True, options={"of": Option(kind=str, required=True)}),
+    "folder": Dataset(summary="your own folders <name>/train/<class>/*, <name>/val/<class>/*: folder(name=..., classes=...)", source=_TV + "folder", classes=0, resolution=256, train=10_000, test=1_000, validation=1_000, storage="jpg", options={"name": Option(kind=str, required=True), "classes": Option(kind=int, required=True), "validation": Option(kind=int, default=1000)}),
 }
 
 LOADERS = {
@@ -190,18 +134,95 @@ LOADERS = {
     "stream": Loader(summary="decoded and augmented batch by batch (large JPEG sets, or larger networks than images)", module="bench.data.stream", augmentations=("crop", "flip", "resized_crop")),
 }
 
-_PGD = {"epsilon": Option(kind=float), "steps": Option(kind=int), "restarts": Option(kind=int)}
+_BALL = {"epsilon": Option(kind=float), "norm": Option(kind=str, choices=("linf", "l2"))}
+_EXAMPLES = {"examples": Option(kind=int)}
+_RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 METRICS = {
-    "accuracy": Metric(summary="top-1 accuracy and negative log-likelihood on the test split", module="bench.metrics.accuracy", reports={"accuracy": True, "nll": False}),
-    "pgd": Metric(summary="accuracy under PGD on the test split", module="bench.metrics.robust", reports={"pgd_accuracy": True}, attacks=True, options=_PGD),
+    "accuracy": Metric(summary="top-1 accuracy on the test split", module="bench.metrics.accuracy", reports={"accuracy": True}),
+    "calibration": Metric(summary="expected calibration error (15 bins), negative log-likelihood (nats), Brier score", module="bench.metrics.calibration", reports={"ece": False, "nll": False, "brier": False}),
+    "pgd": Metric(summary="accuracy under PGD", module="bench.metrics.robust", reports={"pgd_accuracy": True}, attacks=True, options={**_BALL, "steps": Option(kind=int), "restarts": Option(kind=int), "margin": Option(kind=bool, default=False), **_EXAMPLES}),
+    "autoattack": Metric(
+        summary="accuracy under AutoAttack, the standard ensemble with the published budgets",
+        module="bench.metrics.autoattack",
+        reports={"autoattack_accuracy": True},
+        attacks=True,
+        # 100 steps of APGD-CE, 9 targets of APGD-T and of FAB-T, and 5,000 forward passes: few examples see them all.
+        passes=2000.0,
+        options={
+            **_BALL,
+            "iterations": Option(kind=int, default=100),
+            "queries": Option(kind=int, default=5000),
+            "examples": Option(kind=int, default=1000),
+        },
+    ),
+    "attack_checks": Metric(
+        summary="is the robust accuracy to be trusted: random noise, FGSM, PGD-10 and PGD-50, an epsilon that breaks all",
+        module="bench.metrics.attack_checks",
+        reports={
+            "random_noise_accuracy": True,
+            "fgsm_accuracy": True,
+            "pgd_10_accuracy": True,
+            "pgd_50_accuracy": True,
+            "large_epsilon_accuracy": False,
+            "zero_gradient_share": False,
+        },
+        attacks=True,
+        passes=115.0,
+        options={**_BALL, **_EXAMPLES},
+    ),
+    "corruption": Metric(summary="accuracy under 15 common corruptions at 5 severities, generated or from published files", module="bench.metrics.corruption", reports={"corruption_accuracy": True}, passes=25.0, options={"origin": Option(kind=str, default="generated", choices=("generated", "files")), **_EXAMPLES}),
+    "ood": Metric(summary="telling the test split from another set by confidence: ood(against=...)", module="bench.metrics.ood", reports={"ood_auroc": True, "ood_fpr95": False}, other="against", options={"against": Option(kind=str, required=True)}),
+    "domain_gap": Metric(
+        summary="Frechet distance of source and target images in features of the pre-trained network, of another, or of Inception",
+        module="bench.metrics.domain_gap",
+        reports={"frechet_distance": False},
+        reads=("pretrain",),
+        other="source",
+        split="train",
+        options={
+            "features": Option(kind=str),
+            "inception": Option(kind=str),
+            "examples": Option(kind=int, default=10_000),
+        },
+    ),
+    "sensitivity": Metric(summary="accuracy with noise on the kept weights, and with shares of the mask swapped", module="bench.metrics.sensitivity", reports={f"accuracy_{what}_{rate}": True for what in ("weight_noise", "mask_swap") for rate in _RATES}, reads=("transfer", "pretrain"), passes=10.0, options={"draws": Option(kind=int, default=3), **_EXAMPLES}),
 }
 
 # The only place that maps an axis or list of a grid to the table of its words.
-TABLES: dict[str, Mapping[str, Any]] = {"architecture": ARCHITECTURES, "pretraining": PRETRAININGS, "source": DATASETS, "pruner": PRUNERS, "granularity": GRANULARITIES, "dataset": DATASETS, "transfer": TRANSFERS, "objective": OBJECTIVES, "evaluate": METRICS}
+TABLES: dict[str, Mapping[str, Any]] = {
+    "architecture": ARCHITECTURES,
+    "pretraining": PRETRAININGS,
+    "source": DATASETS,
+    "pruner": PRUNERS,
+    "granularity": GRANULARITIES,
+    "dataset": DATASETS,
+    "transfer": TRANSFERS,
+    "objective": OBJECTIVES,
+    "evaluate": METRICS,
+}
 
 # Pairs that cannot be computed: (axis, word, option values), (axis, word, option values), reason.
 Place = tuple[str, str, Mapping[str, Scalar]]
-IMPOSSIBLE: tuple[tuple[Place, Place, str], ...] = ((("architecture", "resnet8", {}), ("pretraining", "torchvision", {}), "torchvision publishes no weights for it"), (("architecture", "resnet20", {}), ("pretraining", "torchvision", {}), "torchvision publishes no weights for it"))
+_NO_PATHS = "SynFlow needs a network that is a sum over paths: no LayerNorm, no attention"
+IMPOSSIBLE: tuple[tuple[Place, Place, str], ...] = (
+    (("architecture", "vit_b_16", {}), ("pruner", "synflow", {}), _NO_PATHS),
+    (("architecture", "convnext_tiny", {}), ("pruner", "synflow", {}), _NO_PATHS),
+
+    (("architecture", "resnet8", {}), ("pretraining", "torchvision", {}), "torchvision publishes no weights for it"),
+    (("architecture", "resnet20", {}), ("pretraining", "torchvision", {}), "torchvision publishes no weights for it"),
+)
+
+
+def described(dataset: Word) -> Dataset:
+    """The set a word names. A stand-in has the shape of the set that it stands for: classes, side, storage, statistics."""
+    entry = DATASETS[dataset.name]
+    if dataset.name != "toy":
+        return entry
+    of = DATASETS[str(dataset["of"])]
+    return dataclasses.replace(
+        of, source=entry.source, embedded=True, options=entry.options, train=entry.train, test=entry.test,
+        validation=entry.validation,
+    )  # fmt: skip
 
 
 def load(module: str) -> Any:

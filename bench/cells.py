@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bench import words
-from bench.catalog import IMPOSSIBLE
+from bench.catalog import IMPOSSIBLE, TABLES
 from bench.ladder import Ladder
 from bench.spec import AXES, Cell, Word
 
 DENSE = Word("dense")
-UNSTRUCTURED = "unstructured"
+UNSTRUCTURED = Word("unstructured")
 
 
 class Level(NamedTuple):
@@ -55,13 +56,29 @@ def has(cell: Cell, axis: str, wanted: Any) -> bool:
     """Does the cell have this value of the axis? Words match by name or label, sparsities to four decimals."""
     value = getattr(cell, axis)
     if isinstance(value, Word):
-        return words.matches(str(wanted), value)
+        return _names(axis, str(wanted), value)
     if isinstance(value, float):
         try:
             return abs(value - float(wanted)) <= 5.1e-5
         except ValueError:
             return False
     return str(value) == str(wanted)
+
+
+def _names(axis: str, pattern: str, value: Word) -> bool:
+    """Does the pattern name the word: bare, by its label, or with the same options in another order?"""
+    return words.matches(pattern, value) or value == _parsed(axis, pattern)
+
+
+@functools.lru_cache(maxsize=1000)
+def _parsed(axis: str, pattern: str) -> Word | None:
+    # Of a bare name `words.matches` has said all.
+    if axis not in TABLES or "(" not in pattern:
+        return None
+    try:
+        return words.parse(pattern, axis, TABLES[axis])
+    except words.WordError:
+        return None
 
 
 def expand(axes: Axes, *, exclude: Sequence[Mapping[str, Any]] = (), max_cells: int) -> tuple[Cell, ...]:
@@ -82,8 +99,8 @@ def expand(axes: Axes, *, exclude: Sequence[Mapping[str, Any]] = (), max_cells: 
     _check_exclude(exclude, axes)
     cells = [
         Cell(
-            architecture=a, pretraining=p, source=s, pruner=pruner, granularity=g.name, sparsity=level.sparsity,
-            round=level.round, dataset=d, transfer=t.name, objective=o.name, fraction=f, seed=seed, pretraining_seed=ps,
+            architecture=a, pretraining=p, source=s, pruner=pruner, granularity=g, sparsity=level.sparsity,
+            round=level.round, dataset=d, transfer=t.name, objective=o, fraction=f, seed=seed, pretraining_seed=ps,
         )
         for a, p, s, pruner, g, level, d, t, o, f, seed, ps in itertools.product(*columns.values())
         # A dense network has no sparsity and a network of sparsity 0 is dense: they are added once per curve below.
@@ -112,7 +129,7 @@ def with_dense(cells: Sequence[Cell]) -> list[Cell]:
         # A tuple of ids and numbers is far quicker to hash than a cell; words are shared objects here.
         curve = (
             id(cell.architecture), id(cell.pretraining), id(cell.source), id(cell.dataset), cell.transfer,
-            cell.objective, cell.fraction, cell.seed, cell.pretraining_seed,
+            id(cell.objective), cell.fraction, cell.seed, cell.pretraining_seed,
         )  # fmt: skip
         if curve not in references:
             references[curve] = dense_reference(cell)
@@ -121,12 +138,26 @@ def with_dense(cells: Sequence[Cell]) -> list[Cell]:
     return list(ordered)
 
 
+def cover(cells: Sequence[Cell]) -> list[Cell]:
+    """A few of the cells, in their order, among which every pair of axis values that the cells have is found.
+
+    Chosen greedily, the cell with the most pairs not yet found first; of equals the first.
+    """
+    pairs = [set(itertools.combinations([(axis, shown(getattr(cell, axis))) for axis in AXES], 2)) for cell in cells]
+    left, chosen = set().union(*pairs), set()
+    while left:
+        best = max(range(len(cells)), key=lambda i: len(pairs[i] & left))
+        chosen.add(best)
+        left -= pairs[best]
+    return [cell for i, cell in enumerate(cells) if i in chosen]
+
+
 def _all_dense(columns: Mapping[str, Sequence[Any]]) -> list[Cell]:
     axes = [columns[axis] for axis in columns if axis not in ("pruner", "granularity", "level")]
     return [
         Cell(
             architecture=a, pretraining=p, source=s, pruner=DENSE, granularity=UNSTRUCTURED, sparsity=0.0, round=0,
-            dataset=d, transfer=t.name, objective=o.name, fraction=f, seed=seed, pretraining_seed=ps,
+            dataset=d, transfer=t.name, objective=o, fraction=f, seed=seed, pretraining_seed=ps,
         )
         for a, p, s, d, t, o, f, seed, ps in itertools.product(*axes)
     ]  # fmt: skip
@@ -145,7 +176,7 @@ def _check_exclude(exclude: Sequence[Mapping[str, Any]], axes: Axes) -> None:
             if axis not in known:
                 raise CellsError(("exclude", i, axis), f'exclude names no axis "{axis}" {words.suggestion(axis, AXES)}')
             for item in _values(wanted):
-                if not any(_equal(value, item) for value in known[axis]):
+                if not any(_equal(axis, value, item) for value in known[axis]):
                     found = ", ".join(shown(value) for value in known[axis])
                     raise CellsError(
                         ("exclude", i, axis), f"exclude: {axis} {item} is not in this grid (known: {found})"
@@ -156,9 +187,9 @@ def _values(wanted: Any) -> list[Any]:
     return wanted if isinstance(wanted, list) else [wanted]
 
 
-def _equal(value: Any, wanted: Any) -> bool:
+def _equal(axis: str, value: Any, wanted: Any) -> bool:
     if isinstance(value, Word):
-        return words.matches(str(wanted), value)
+        return _names(axis, str(wanted), value)
     if isinstance(value, float) and isinstance(wanted, int | float):
         return abs(value - wanted) <= 5.1e-5
     return str(value) == str(wanted)
@@ -177,9 +208,9 @@ def _excluded(cells: list[Cell], exclude: Sequence[Mapping[str, Any]]) -> list[C
 
 def _check_impossible(cells: Iterable[Cell]) -> None:
     """Raises CellsError for the first pair of words that cannot be computed together."""
-    pairs = {(cell.architecture, cell.pretraining, cell.source, cell.dataset) for cell in cells}
-    for architecture, pretraining, source, dataset in sorted(pairs, key=str):
-        found = {"architecture": architecture, "pretraining": pretraining, "source": source, "dataset": dataset}
+    axes = ("architecture", "pretraining", "source", "pruner", "granularity", "dataset")
+    for combination in sorted({tuple(getattr(cell, axis) for axis in axes) for cell in cells}, key=str):
+        found = dict(zip(axes, combination, strict=True))
         for left, right, reason in IMPOSSIBLE:
             if all(_is(found[axis], name, options) for axis, name, options in (left, right)):
                 a, b = found[left[0]], found[right[0]]

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from bench.catalog import ARCHITECTURES, DATASETS
-from bench.spec import EvaluateParameters, Stage, TransferParameters
+from bench.catalog import ARCHITECTURES, METRICS, described
+from bench.spec import EvaluateParameters, PruneParameters, Stage, TransferParameters
 
 
 def epochs(stage: Stage) -> int:
     """Training epochs of a stage."""
     recipe = getattr(stage.parameters, "recipe", None)
-    return recipe.epochs if recipe is not None else 0
+    if recipe is None:
+        return 0
+    # The point that early rewinding returns to is trained so far and no farther.
+    point = stage.parameters.epoch if isinstance(stage.parameters, PruneParameters) else None
+    return recipe.epochs if point is None else point
 
 
 def images(stage: Stage) -> tuple[float, float]:
     """(images trained on, forward-and-backward passes per image) of a stage, for estimates."""
     parameters = stage.parameters
     if isinstance(parameters, EvaluateParameters):
-        entry, attack = DATASETS[parameters.data.dataset.name], parameters.attack
-        return entry.test, (1 / 3 if attack is None else attack.steps * attack.restarts)
+        metric, attack = METRICS[parameters.metric.name], parameters.attack
+        test = described(parameters.data.dataset).test
+        # What is measured by more than one attack says so itself.
+        steps = attack.steps * attack.restarts if attack is not None and metric.passes < 1 else metric.passes
+        return min(test, parameters.examples or test), steps
     recipe = parameters.recipe
     if recipe is None or parameters.data is None:
         return 0, 0
-    entry = DATASETS[parameters.data.dataset.name]
-    count = (entry.train - entry.validation) * parameters.data.fraction * recipe.epochs
-    attack_steps = recipe.attack.steps if recipe.attack else 0
+    entry = described(parameters.data.dataset)
+    count = (entry.train - entry.validation) * parameters.data.fraction * epochs(stage)
+    attack_steps: float = recipe.attack.steps if recipe.attack else 0
+    if recipe.trades_beta:
+        attack_steps += 4 / 3  # clean predictions to attack, and clean images to train on
     if not (isinstance(parameters, TransferParameters) and parameters.transfer == "linear"):
         return count, attack_steps + 1
     # Frozen features need no backward pass; without augmentation and attack they are computed once.
-    once = not recipe.augmentation and not attack_steps
+    once = not recipe.augmentation and not attack_steps and not recipe.sigma
     return count, attack_steps + 1 / (3 * (max(recipe.epochs, 1) if once else 1))
 
 
@@ -51,6 +60,7 @@ def disk_bytes(stage: Stage) -> float:
         return weights * 4
     if stage.kind == "prune":
         return weights / 8
-    if stage.kind == "transfer":
-        return weights * 4
-    return 4096 + DATASETS[stage.parameters.data.dataset.name].test * 5  # type: ignore[union-attr]
+    if isinstance(stage.parameters, TransferParameters):
+        return weights * 4 * len(stage.parameters.recipe.select)
+    assert isinstance(stage.parameters, EvaluateParameters)
+    return 4096 + described(stage.parameters.data.dataset).test * 5

@@ -89,7 +89,7 @@ def _chain(stages: Mapping[str, Stage], key: str, known: dict[str, Work]) -> Wor
     if key not in known:
         stage = stages[key]
         inputs = dict(stage.inputs)
-        source = inputs.get("ticket") or inputs.get("previous") or inputs.get("pretrain")
+        source = next((inputs[role] for role in ("ticket", "previous", "rewind", "pretrain") if role in inputs), None)
         known[key] = _work(stage) + (_chain(stages, source, known) if source else Work())
     return known[key]
 

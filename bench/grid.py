@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from bench import cells, words
-from bench.catalog import TABLES
+from bench import cells, toy, words
+from bench.catalog import DATASETS, TABLES
 from bench.gridfile import FileError, Where, apply_override, explain, load_yaml, place
 from bench.ladder import Ladder
 from bench.recipes import PROTOCOLS
@@ -89,6 +89,8 @@ class GridFile(BaseModel):
     evaluate: Annotated[Words, WithJsonSchema(_words_schema("evaluate"))] = ["accuracy"]
     exclude: list[dict[str, Any]] = []
     override: dict[str, dict[str, Any]] = {}
+    cover: Literal["all", "pairs"] = "all"
+    toy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +112,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Grid:
         for text in overrides:
             apply_override(raw, text)
         file = GridFile.model_validate(raw)
+        if file.toy and file.protocol in PROTOCOLS:
+            file = GridFile.model_validate(toy.shrink(file.model_dump(), PROTOCOLS[file.protocol]))
     except FileError as error:
         raise GridError(str(error)) from None
     except ValidationError as error:
@@ -124,6 +128,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Grid:
         expanded = cells.expand(values, exclude=file.exclude, max_cells=MAX_CELLS)
     except cells.CellsError as error:
         raise GridError(f"{place(path, lines, error.where)}: {error}") from None
+    if file.cover == "pairs":
+        expanded = tuple(cells.with_dense(cells.cover(expanded)))
     return Grid(
         name=file.name, path=path, protocol=protocol, ladder=values.ladder, cells=expanded, evaluate=values.evaluate
     )
@@ -178,6 +184,8 @@ def parse_axes(file: GridFile, report: Report) -> tuple[Protocol, cells.Axes]:
                 found.append(words.parse(item, axis, table))
             except words.WordError as error:
                 report((axis, i), str(error))
+            else:
+                _check_stand_in(axis, i, found[-1], report)
         parsed[axis] = tuple(found)
         _check_values(axis, found, len(items), report)
     for axis in ("fraction", "seed", "pretraining_seed"):
@@ -196,6 +204,13 @@ def parse_axes(file: GridFile, report: Report) -> tuple[Protocol, cells.Axes]:
         ladder=ladder,
     )
     return protocol, values
+
+
+def _check_stand_in(axis: str, i: int, word: Word, report: Report) -> None:
+    of = dict(word.options).get("of")
+    if axis in ("dataset", "source") and of is not None and not getattr(DATASETS.get(str(of)), "classes", 0):
+        known = words.suggestion(str(of), [name for name, entry in DATASETS.items() if entry.classes])
+        report((axis, i), f'{axis} {word}: "{of}" is no set with a fixed shape {known}')
 
 
 def _iterative(pruners: Sequence[Word]) -> bool:

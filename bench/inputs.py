@@ -6,7 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from bench.catalog import DATASETS
+from bench.catalog import described
 from bench.grid import GridError
 from bench.recipes.protocol import Protocol
 from bench.spec import Data, Word
@@ -14,7 +14,7 @@ from bench.spec import Data, Word
 
 def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, fraction: float, seed: int) -> Data:
     """Resolution and loader by protocol and stem; the published statistics of the set for the first layer."""
-    entry = DATASETS[dataset.name]
+    entry = described(dataset)
     imagenet_stem = dict(architecture.options).get("stem") == "imagenet"
     resolution = (
         protocol.imagenet_stem_resolution if imagenet_stem else min(entry.resolution, protocol.small_resolution)
@@ -37,12 +37,10 @@ def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, frac
 
 
 @functools.cache
-def checkpoint_digest(path: Path) -> str:
-    """sha256 of a checkpoint file. Raises GridError where it cannot be read."""
+def file_digest(path: Path, what: str) -> str:
+    """sha256 of a file that a word of the grid names. Raises GridError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise GridError(
-            f"pretraining checkpoint(path={path}): cannot be read ({error.strerror}); give the path of a weights file"
-        ) from None
+        raise GridError(f"{what}: {path} cannot be read ({error.strerror}); give the path of a file") from None

@@ -41,6 +41,12 @@ def keep_top(scores: Mapping[str, Tensor], keep: int, *, within: Mapping[str, Te
     return _split(torch.from_numpy(chosen), like=scores)
 
 
+def check_alike(masks: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless there is a mask of every score's name and shape, and no other."""
+    if {name: mask.shape for name, mask in masks.items()} != {name: score.shape for name, score in scores.items()}:
+        raise ValueError("the masks to prune within are not of the names and shapes of the scores")
+
+
 def ones(network: Network, names: Sequence[str]) -> Masks:
     """Masks that keep everything."""
     return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights(network, tuple(names)).items()}
@@ -130,8 +136,7 @@ def _top(values: npt.NDArray[np.floating], keep: int) -> npt.NDArray[np.bool_]:
 
 
 def _flat_bits(masks: Mapping[str, Tensor], *, like: Mapping[str, Tensor]) -> npt.NDArray[np.bool_]:
-    if {name: mask.shape for name, mask in masks.items()} != {name: score.shape for name, score in like.items()}:
-        raise ValueError("the masks to prune within are not of the names and shapes of the scores")
+    check_alike(masks, like)
     return torch.cat([masks[name].flatten() for name in like]).cpu().numpy()
 
 

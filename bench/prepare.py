@@ -1,4 +1,4 @@
-"""Write the data files that grids need: `python -m bench.prepare NAME... [--data DIR]`.
+"""Write the data files that grids need: `python -m bench.prepare NAME... [--data DIR]`, or show them with `--list`.
 
 Run it where there is network (a login node) for sets and weights that must be fetched. Running it again does nothing
 for what is there and sound.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.catalog import ARCHITECTURES, DATASETS
+from bench.catalog import ARCHITECTURES, DATASETS, described
 from bench.data import beton
 from bench.data.errors import DataError
+from bench.data.places import PLACES, looked_for
 from bench.data.records import Beton
 from bench.places import default_data
 from bench.spec import Word
@@ -26,7 +28,13 @@ MAX_RESOLUTION = 1024
 
 def main(arguments: list[str] | None = None) -> int:
     """Prepare every name given; 0, or 2 after one paragraph on stderr about the first that cannot be."""
-    options = parser().parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
+    if options.list:
+        print(overview(options.data))
+        return 0
+    if not options.names:
+        command.error("name what to prepare, or give --list")
     try:
         for name in options.names:
             if name.startswith(WEIGHTS_PREFIX):
@@ -43,8 +51,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m bench.prepare", description=(__doc__ or "").splitlines()[0])
     result.add_argument(
-        "names", nargs="+", metavar="NAME", help=f"a data set ({', '.join(DATASETS)}) or {WEIGHTS_PREFIX}<architecture>"
+        "names", nargs="*", metavar="NAME", help=f"a data set ({', '.join(DATASETS)}) or {WEIGHTS_PREFIX}<architecture>"
     )
+    result.add_argument("--list", action="store_true", help="show every set, and where it is or is looked for")
     result.add_argument("--data", type=Path, default=default_data(), help="data root ($TICKETBENCH_DATA, ./data)")
     result.add_argument("--resolution", type=int, help="pixels at which images are stored (default: the catalog's)")
     result.add_argument(
@@ -56,9 +65,50 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def overview(data_root: Path) -> str:
+    """A table of all sets: classes, images, state, and where the raw files are looked for and how they get there."""
+    rows: list[tuple[str, ...]] = [("set", "classes", "train", "test", "state", "looked for", "how it gets there")]
+    for name, entry in DATASETS.items():
+        sizes = [f"{size:,}" if entry.classes else "-" for size in (entry.classes, entry.train, entry.test)]
+        paths, how = (
+            (PLACES[name].paths, PLACES[name].by_hand or "download") if name in PLACES else ((), "needs no files")
+        )
+        where = f"{paths[0]}{f' and {len(paths) - 1} more' if paths[1:] else ''}" if paths else "-"
+        rows.append((name, *sizes, state(name, data_root), where, how))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ["  ".join(_pad(row, widths)).rstrip() for row in rows]
+    legend = (
+        f"Paths are under {data_root / 'raw'}. Write a set with `python -m bench.prepare NAME --data {data_root}`, "
+        "which downloads it where the table says so and there is network."
+    )
+    return "\n".join([*aligned, "", legend])
+
+
+def _pad(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """The row's cells, the numbers of columns 1 to 3 to the right."""
+    return [
+        text.rjust(n) if 1 <= i <= 3 else text.ljust(n) for i, (text, n) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def state(name: str, data_root: Path) -> str:
+    """One of prepared, raw files (not prepared yet), embedded (needs none), missing and by options. Reads no file."""
+    entry = DATASETS[name]
+    if any(option.required for option in entry.options.values()):
+        return "by options"
+    written = [
+        beton.files(Word(name), split, data_root=data_root, resolution=entry.resolution) for split in ("train", "test")
+    ]
+    if all(path.is_file() for paths in written for path in paths):
+        return "prepared"
+    if entry.embedded:
+        return "embedded"
+    return "raw files" if all(path.exists() for path in looked_for(name, data_root / "raw")) else "missing"
+
+
 def prepare_set(dataset: Word, data_root: Path, resolution: int | None, download: bool) -> None:
     """Write both splits of a set where they are missing or damaged, and print one line. Raises DataError."""
-    resolution = DATASETS[dataset.name].resolution if resolution is None else resolution
+    resolution = described(dataset).resolution if resolution is None else resolution
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise DataError(f"resolution {resolution}: it must be a positive number of pixels, at most {MAX_RESOLUTION}")
     began = time.monotonic()

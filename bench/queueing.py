@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def report(console: Console, found: Submitted, options: argparse.Namespace) -> N
     if found.stopped:
         console.print(found.stopped, highlight=False, markup=False)
     where = "" if os.fspath(options.root) == "runs" else f" --root {options.root}"
-    console.print(f"Next: python -m bench.status {options.grid}{where}", highlight=False, markup=False)
+    grid = shlex.join([str(options.grid), *options.overrides])
+    console.print(f"Next: python -m bench.status {grid}{where}", highlight=False, markup=False)
 
 
 def table(arrays: Sequence[tuple[str, PlannedArray]], after: Callable[[PlannedArray], list[str]]) -> Table:

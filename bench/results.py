@@ -18,10 +18,15 @@ STATUSES = ("done", "missing", "failed", "blocked", "corrupt")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One number of the benchmark, or why it is not there. `commit` and `seconds` are those of its evaluation."""
+    """One number of the benchmark, or why it is not there. `commit` and `seconds` are those of its evaluation.
+
+    selection: which of the transfer's networks it is of. macs: multiply-accumulates of one image with the kept weights
+    of the prunable layers, dense_macs with all of them. flags: doubts about the number.
+    """
 
     cell: Cell
     metric: str
+    selection: str
     value: float | None
     status: str
     reason: str
@@ -29,7 +34,10 @@ class ResultRow:
     achieved_sparsity: float | None
     kept: int | None
     prunable: int | None
+    macs: int | None
+    dense_macs: int | None
     n_examples: int | None
+    flags: str
     key: str
     ticket: str
     commit: str
@@ -44,16 +52,17 @@ def rows(grid: Grid, *, root: Path) -> list[ResultRow]:
     results: list[ResultRow] = []
     read: dict[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {}
     for cell, stages in zip(grid.cells, planned.cells, strict=True):
-        for word, key in zip(grid.evaluate, stages.evaluate, strict=True):
+        for (word, selection), key in zip(stages.asked, stages.evaluate, strict=True):
             if key not in read:
                 read[key] = _read(store, key, reasons) if key in done else (*reasons.of(key), {}, {})
             status, reason, found, made = read[key]
-            summary = found.get("ticket", {})
+            summary = found.get("ticket") or {}
             for metric, higher in METRICS[word.name].reports.items():
                 results.append(
                     ResultRow(
                         cell=cell,
                         metric=metric_name(word.label, word.name, metric),
+                        selection=selection or "",
                         value=found.get("metrics", {}).get(metric),
                         status=status,
                         reason=reason,
@@ -61,7 +70,10 @@ def rows(grid: Grid, *, root: Path) -> list[ResultRow]:
                         achieved_sparsity=summary.get("sparsity"),
                         kept=summary.get("kept"),
                         prunable=summary.get("prunable"),
+                        macs=summary.get("macs"),
+                        dense_macs=summary.get("dense_macs"),
                         n_examples=found.get("n_examples"),
+                        flags="; ".join(found.get("flags", ())),
                         key=key,
                         ticket=stages.ticket,
                         commit=str(made.get("commit", "")),

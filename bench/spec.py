@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.keys import canonical
 from bench.ladder import Ladder
+from bench.recipe import Attack as Attack
+from bench.recipe import Recipe as Recipe
 
 Scalar = str | int | float | bool | None
 
@@ -45,88 +46,18 @@ class Cell:
     pretraining: Word
     source: Word
     pruner: Word
-    granularity: str
+    granularity: Word
     sparsity: float
     round: int | None
     dataset: Word
     transfer: str
-    objective: str
+    objective: Word
     fraction: float
     seed: int
     pretraining_seed: int
 
 
 AXES = tuple(f.name for f in dataclasses.fields(Cell) if f.name != "round")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attack:
-    """An attack on pixels in [0, 1]; epsilon and step are in 1/255 (L2: in units of 1)."""
-
-    norm: str = "linf"
-    epsilon_255: float = 8.0
-    step_255: float = 2.0
-    steps: int = 10
-    restarts: int = 1
-    random_start: bool = True
-    batchnorm: str = "eval"
-
-    def __post_init__(self) -> None:
-        if self.norm not in ("linf", "l2"):
-            raise ValueError(f"attack norm {self.norm!r} (known: linf, l2)")
-        if self.batchnorm not in ("eval", "train"):
-            raise ValueError(f"attack batchnorm {self.batchnorm!r} (known: eval, train)")
-        sizes = (self.epsilon_255, self.step_255)
-        if not all(map(math.isfinite, sizes)) or min(sizes) < 0 or self.steps < 1 or self.restarts < 1:
-            raise ValueError("an attack needs epsilon_255 >= 0, step_255 >= 0, steps >= 1 and restarts >= 1")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How a network is trained. `milestones` and `warmup_epochs` are in epochs."""
-
-    epochs: int
-    batch_size: int = 128
-    optimizer: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    warmup_epochs: float = 0.0
-    label_smoothing: float = 0.0
-    precision: str = "fp32"
-    channels_last: bool = False
-    drop_last: bool = False
-    augmentation: tuple[str, ...] = ()
-    attack: Attack | None = None
-    select: str = "last"
-
-    def __post_init__(self) -> None:
-        for name, known in RECIPE_CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"recipe {name} {getattr(self, name)!r} (known: {', '.join(known)})")
-        for word in self.augmentation:
-            if word not in AUGMENTATIONS:
-                raise ValueError(f"recipe augmentation {word!r} (known: {', '.join(AUGMENTATIONS)})")
-        if self.attack is not None and self.attack.restarts != 1:
-            raise ValueError(f"a training attack has 1 restart, not {self.attack.restarts}")
-        numbers = (self.lr, self.momentum, self.weight_decay, self.gamma, self.warmup_epochs, self.label_smoothing)
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError("every number of a recipe is finite")
-        if self.epochs < 0 or self.batch_size < 1 or self.lr < 0 or self.weight_decay < 0:
-            raise ValueError("a recipe needs epochs >= 0, batch_size >= 1, lr >= 0 and weight_decay >= 0")
-
-
-RECIPE_CHOICES = {
-    "optimizer": ("sgd", "adamw"),
-    "schedule": ("constant", "step", "cosine", "linear"),
-    "precision": ("fp32", "bf16"),
-    "select": ("last", "best_validation"),
-}
-AUGMENTATIONS = ("crop", "flip", "resized_crop")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,11 +105,17 @@ class PretrainParameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PruneParameters:
-    """`round` counts along `ladder`; a sparsity off every ladder has neither."""
+    """`round` counts along `ladder`; a sparsity off every ladder has neither.
+
+    data: what is trained on, or what scores are computed on. recipe: of what trains, a round or the scores.
+    resolution: side of the images that a score without data is computed for.
+    epoch: of the recipe, after which the dense network is kept as the point that later rounds rewind to.
+    control: what is done to the input ticket instead of pruning.
+    """
 
     architecture: Word
     pruner: Word
-    granularity: str
+    granularity: Word
     sparsity: float
     ladder: Ladder | None
     round: int | None
@@ -189,6 +126,11 @@ class PruneParameters:
     train_first: bool | None
     rewind: tuple[str, ...]
     seed: int | None
+    resolution: int | None = None
+    epoch: int | None = None
+    control: str | None = None
+    digest: str | None = None
+    path: str | None = field(default=None, metadata={"identity": False})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,13 +145,23 @@ class TransferParameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateParameters:
-    """`data` is the downstream set's; evaluation reads its test split and no augmentation."""
+    """`data` is the downstream set's; evaluation reads one split of it and no augmentation.
+
+    selection: which of the transfer's networks. examples: size of the fixed stratified subset of the split, None for
+    all of it. other: a second set that the metric compares with.
+    """
 
     architecture: Word
     metric: Word
     data: Data
     attack: Attack | None
     seed: int
+    selection: str | None = None
+    examples: int | None = None
+    other: Data | None = None
+    source_classes: int | None = None
+    digest: str | None = None
+    path: str | None = field(default=None, metadata={"identity": False})
 
 
 Parameters = PretrainParameters | PruneParameters | TransferParameters | EvaluateParameters
@@ -222,7 +174,7 @@ PARAMETERS = {
 KINDS = tuple(PARAMETERS)
 
 # Bumped when the code of a stage kind changes what it computes from the same parameters.
-VERSIONS = {"pretrain": 1, "prune": 1, "transfer": 1, "evaluate": 1}
+VERSIONS = {"pretrain": 2, "prune": 2, "transfer": 2, "evaluate": 2}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

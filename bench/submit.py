@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import estimate, grid, places, queueing
+from bench.data.errors import DataError
 from bench.launch import campaign, controller, local, lock, records
 from bench.launch import profile as profiles
 from bench.launch.continuation import Continue
 from bench.launch.controller import SlurmError
 from bench.launch.devices import cores, cuda_devices
 from bench.launch.display import Display
-from bench.launch.inputs import missing_data
+from bench.launch.inputs import missing_data, write_embedded
 from bench.launch.profile import ProfileError
 from bench.launch.schedule import needed
 from bench.launch.task import Settings
@@ -51,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
         "--workers", type=int, help="local processes (default: one per GPU, else one per core, at most 8)"
     )
     found.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    found.add_argument(
+        "--toy", action="store_true", help="the grid at toy size: recipes shrunk, data sets stood in for (= toy=true)"
+    )
     found.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     found.add_argument("--yes", action="store_true", help="do not ask")
     places.add_arguments(found)
@@ -74,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def submit(options: argparse.Namespace, console: Console) -> int:
     if options.workers is not None and options.workers < 1:
         raise Refused(f"--workers {options.workers}: give at least 1")
+    if options.toy:
+        # A field like any other from here on: what goes on later on a cluster reads the same grid.
+        options.overrides.append("toy=true")
     chosen = grid.select(grid.read(options.grid, options.overrides), options.only)
     planned = plan(chosen)
     store = Store(options.root)
@@ -94,10 +102,9 @@ def submit(options: argparse.Namespace, console: Console) -> int:
         left = to_run(planned, done)
         show(console, planned, done, left, options)
         if not left:
-            console.print(f"Everything is done. Next: python -m analysis {options.grid}", highlight=False)
+            console.print(f"Everything is done. Next: {analysis(options)}", highlight=False)
             return 0
-        if missing := missing_data(left, options.data):
-            raise Refused("\n".join(missing))
+        check_data(left, options, console)
         return run_local(planned, done, options, console)
 
 
@@ -121,10 +128,9 @@ def submit_slurm(planned: Plan, store: Store, options: argparse.Namespace, conso
     left = to_run(planned, done)
     show(console, planned, done, left, options)
     if not left:
-        console.print(f"Everything is done. Next: python -m analysis {options.grid}", highlight=False)
+        console.print(f"Everything is done. Next: {analysis(options)}", highlight=False)
         return 0
-    if missing := missing_data(left, options.data):
-        raise Refused("\n".join(missing))
+    check_data(left, options, console)
     if not options.yes and sys.stdin.isatty() and not agreed(console, "Queue this on SLURM?"):
         return 0
     with campaign.exclusively(options.root, f"submit of {options.grid}", note) as held:
@@ -140,6 +146,21 @@ def submit_slurm(planned: Plan, store: Store, options: argparse.Namespace, conso
             records.forget(submission)
     queueing.report(console, found, options)
     return 0
+
+
+def check_data(left: Sequence[Stage], options: argparse.Namespace, console: Console) -> None:
+    """Write what embedded sets lack; raise Refused where other sets or weights are missing."""
+    try:
+        write_embedded(left, options.data, queueing.noted(console))
+    except DataError as error:
+        raise Refused(str(error)) from None
+    if missing := missing_data(left, options.data):
+        raise Refused("\n".join(missing))
+
+
+def analysis(options: argparse.Namespace) -> str:
+    """The command that analyses what this one computes."""
+    return shlex.join(["python", "-m", "analysis", str(options.grid), *options.overrides])
 
 
 def to_run(planned: Plan, done: set[str]) -> list[Stage]:
@@ -178,7 +199,7 @@ def run_local(planned: Plan, done: set[str], options: argparse.Namespace, consol
         f"{sum(engine.finished.values())} stages computed, {len(schedule.failed)} failed, "
         f"{len(schedule.blocked)} blocked."
     )
-    display.note(f"Next: python -m analysis {options.grid}")
+    display.note(f"Next: {analysis(options)}")
     return 1 if schedule.failed or schedule.blocked else 0
 
 

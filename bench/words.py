@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import yaml
 
-from bench.catalog import Option
+from bench.entries import Option
 from bench.spec import Scalar, Word
 
 PATTERN = re.compile(r"\s*([A-Za-z0-9_]+)\s*(?:\((.*)\))?\s*", re.DOTALL)

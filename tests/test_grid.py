@@ -1,5 +1,6 @@
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from bench import grid
 from bench.catalog import TABLES
-from bench.spec import AXES, Cell
+from bench.spec import AXES, Cell, Word
 
 SHIPPED = sorted(Path(__file__).parents[1].glob("grids/*.yaml"))
 
@@ -79,7 +80,7 @@ def test_select_keeps_cells_by_name_label_and_number_and_their_dense_references(
 @pytest.mark.parametrize(
     ("changes", "line", "message"),
     [
-        ({"pruner": ["omp", "synfow"]}, "pruner", 'pruner "synfow" is not in bench/catalog.py (known: dense, imp, omp, random).'),
+        ({"pruner": ["omp", "synfow"]}, "pruner", 'pruner "synfow" is not in bench/catalog.py (known: dense, grasp, imp, lmp, omp, random, snip, synflow, ticket). Did you mean "synflow"?'),
         ({"protocol": "dmo"}, "protocol", 'protocol "dmo" is not in bench/recipes'),
         ({"seed": ["x"]}, "seed", "seed.0 is 'x'; input should be a valid integer"),
         ({"seed": [-1]}, "seed", "seed.0 is -1; input should be greater than or equal to 0"),
@@ -200,21 +201,64 @@ def test_every_shipped_grid_is_valid(path):
 
 # Words that smoke.yaml leaves out -> where they run instead.
 NOT_IN_SMOKE = {
-    "resnet50 wide_resnet50_2 vgg16_bn mobilenet_v2 vit_b_16 convnext_tiny": "tests/models: too large for the embedded images or a CPU",
+    "resnet50": "toy grids",
+    "wide_resnet50_2 vgg16_bn mobilenet_v2 vit_b_16 convnext_tiny": "tests/models: too large for the embedded images or a CPU",
     "torchvision checkpoint": "tests/stages: need files of weights",
-    "cifar10 cifar100 svhn fashion_mnist flowers102 oxford_iiit_pet dtd eurosat imagenet folder": "tests/data: need files of images",
+    "ticket": "tests/stages: needs files of masks",
+    "cifar10 cifar100 svhn fashion_mnist stl10 gtsrb flowers102 oxford_iiit_pet dtd eurosat imagenet folder caltech101 caltech256 food101 "
+    "fgvc_aircraft stanford_cars sun397 resisc45 pcam clevr_count kitti_distance dsprites_location dsprites_orientation visda2017": "tests/data: need files of images",
 }
 
 
 def test_smoke_has_every_word_or_says_why_not():
     found = grid.read(SHIPPED[0].parent / "smoke.yaml")
     used = {str(value) for cell in found.cells for value in (getattr(cell, axis) for axis in AXES)}
-    used |= {word.name for cell in found.cells for word in (cell.architecture, cell.pruner)} | {
-        str(word) for word in found.evaluate
+    used |= {
+        value.name
+        for cell in found.cells
+        for value in (getattr(cell, axis) for axis in AXES)
+        if isinstance(value, Word)
     }
+    used |= {word.name for word in found.evaluate}
     left_out = {word for words in NOT_IN_SMOKE for word in words.split()}
     everything = {word for table in TABLES.values() for word in table}
     assert everything - used == left_out
+
+
+def test_smoke_has_every_option_value_of_pruners_and_objectives():
+    """Choices are words too: each is exercised at least once."""
+    found = grid.read(SHIPPED[0].parent / "smoke.yaml")
+    for axis in ("pruner", "objective"):
+        used = {(name, value) for cell in found.cells for name, value in getattr(cell, axis).options}
+        choices = {
+            (name, choice)
+            for entry in TABLES[axis].values()
+            for name, option in entry.options.items()
+            for choice in option.choices
+        }
+        assert choices <= used, choices - used
+
+
+def test_pairs_cover_the_product(write_grid):
+    """Every pair of values of two axes that the whole grid has, a much smaller one has too."""
+    axes = {"dataset": ["digits", "digits_noisy"], "transfer": ["linear", "finetune"], "seed": [0, 1, 2], "fraction": [1.0, 0.5], "sparsity": {"rate": 0.2, "rounds": [2, 8]}}  # fmt: skip
+    whole, some = (grid.read(write_grid({**axes, "cover": cover})) for cover in ("all", "pairs"))
+
+    def pairs(cells):
+        return {pair for cell in cells for pair in combinations([(axis, str(getattr(cell, axis))) for axis in AXES], 2)}
+
+    pruned = [cell for cell in whole.cells if cell.pruner.name != "dense"]
+    assert pairs(whole.cells) <= pairs(some.cells)
+    assert len(pruned) == 96
+    # No fewer than the two longest axes make: 3 seeds x 2 sparsities x ... at least 6; greedily some more.
+    assert 6 <= len([cell for cell in some.cells if cell.pruner.name != "dense"]) <= 14
+    assert set(some.cells) <= set(whole.cells)
+
+
+def test_an_exclusion_names_a_word_whatever_the_order_of_its_options(write_grid):
+    words = ["lmp(allocation=global, objective=adversarial)", "omp"]
+    found = grid.read(write_grid({"pruner": words, "exclude": [{"pruner": words[0]}], "sparsity": [0.5]}))
+    assert {cell.pruner.name for cell in found.cells} == {"dense", "omp"}
 
 
 def test_axes_are_fields_of_a_cell():

@@ -74,14 +74,14 @@ def test_a_bad_command_line_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in printed.err
 
 
-def test_damaged_data_is_refused_before_anything_runs(write_grid, data_root, tmp_path, capsys):
+def test_damaged_files_of_an_embedded_set_are_written_again(write_grid, data_root, tmp_path, capsys):
     copy = tmp_path / "data"
     shutil.copytree(data_root, copy)
     victim = copy / "beton" / "digits" / "test-8.beton"
-    victim.write_bytes(victim.read_bytes()[:-100])
-    arguments = [str(write_grid()), "--data", str(copy), "--root", str(tmp_path / "runs"), "--cluster", "local"]
-    assert submit.main([*arguments, "--yes"]) == 2
-    message = capsys.readouterr().err
-    assert f"{victim} is damaged or foreign" in message
-    assert f"python -m bench.prepare digits --data {copy}" in message
-    assert not list((tmp_path / "runs").glob("store/*/*"))
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-100])
+    grid = write_grid({"pruner": ["dense"]})
+    arguments = [str(grid), "--data", str(copy), "--root", str(tmp_path / "runs"), "--cluster", "local"]
+    assert submit.main([*arguments, "--yes"]) == 0
+    assert f"Writing digits (test, 8 px) to {copy}." in capsys.readouterr().out
+    assert victim.read_bytes() == whole

@@ -1,12 +1,14 @@
 """`python -m bench.prepare`."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from bench import prepare
+from bench.catalog import DATASETS
 from bench.data import beton
 from bench.spec import Word
 
@@ -54,6 +56,7 @@ def test_the_data_root_comes_from_the_environment(tmp_path):
         (["cifar10", "--no-download"], "cifar-10-batches-py"),
         (["folder"], "needs name"),
         (["folder(name=birds, classes=3)"], "raw/birds/train"),
+        (["resisc45"], "raw/NWPU-RESISC45; no NWPU-RESISC45). Unpack NWPU-RESISC45.rar"),
         (["digits", "--resolution", "0"], "positive number of pixels"),
         (["torchvision:resnet8"], "no weights published for 'resnet8'"),
         (
@@ -69,6 +72,61 @@ def test_what_cannot_be_prepared_is_one_line_and_exit_code_2(arguments, message,
     assert message in errors
     assert errors.startswith("bench.prepare: ")
     assert errors.count("\n") == 1
+
+
+def listed(root, capsys):
+    """Rows of the table by name: the other cells."""
+    assert prepare.main(["--list", "--data", str(root)]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[0].splitlines()[1:]
+    return {cells[0]: cells[1:] for cells in (re.split(r" {2,}", line) for line in lines)}
+
+
+def test_the_list_names_sizes_state_and_place_of_every_set(tmp_path, capsys):
+    prepare.main(["digits", "--data", str(tmp_path)])
+    for path in ("eurosat/2750", "pcam"):
+        (tmp_path / "raw" / path).mkdir(parents=True)
+    capsys.readouterr()
+    rows = listed(tmp_path, capsys)
+    assert list(rows) == list(DATASETS)
+    assert rows["digits"] == ["10", "1,297", "500", "prepared", "-", "needs no files"]
+    assert rows["letters"][3] == "embedded"
+    assert rows["eurosat"] == ["10", "21,600", "5,400", "raw files", "eurosat/2750", "download"]
+    first = "pcam/camelyonpatch_level_2_split_train_x.h5 and 5 more"
+    assert rows["pcam"] == ["2", "294,912", "32,768", "missing", first, "download"]
+    assert rows["folder"] == [
+        "-",
+        "-",
+        "-",
+        "by options",
+        "<name>/train and 1 more",
+        "put or link <class>/<image> folders there",
+    ]
+    assert rows["stanford_cars"][3:5] == ["missing", "stanford_cars/cars_train and 4 more"]
+
+
+def test_a_set_of_which_a_file_is_gone_is_not_prepared(tmp_path, capsys):
+    prepare.main(["digits", "--data", str(tmp_path)])
+    (tmp_path / "beton" / "digits" / "test-8.labels.npy").unlink()
+    capsys.readouterr()
+    assert listed(tmp_path, capsys)["digits"][3] == "embedded"
+
+
+def test_a_stand_in_is_written_at_the_side_of_its_set(tmp_path, capsys):
+    assert prepare.main(["toy(of=eurosat)", "--data", str(tmp_path)]) == 0
+    assert "96 training and 32 test images at 64 px" in capsys.readouterr().out
+
+
+def test_the_list_says_where_its_paths_lie(tmp_path, capsys):
+    prepare.main(["--list", "--data", str(tmp_path)])
+    legend = capsys.readouterr().out.splitlines()[-1]
+    assert legend.startswith(f"Paths are under {tmp_path}/raw. ")
+    assert f"`python -m bench.prepare NAME --data {tmp_path}`" in legend
+
+
+def test_nothing_to_prepare_is_a_slip(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main(["--data", str(tmp_path)])
+    assert "name what to prepare, or give --list" in capsys.readouterr().err
 
 
 def test_weights_already_there_need_no_network(tmp_path, capsys):

@@ -156,7 +156,7 @@ def test_a_profile_that_is_not_there_is_named(world, capsys, tmp_path):
 
 def test_missing_data_are_named_with_the_command_before_anything_is_queued(world, fake_slurm, capsys, tmp_path):
     run, *_ = world
-    assert run(data=tmp_path / "empty") == 2
+    assert run("dataset=[cifar10]", data=tmp_path / "empty") == 2
     assert "python -m bench.prepare" in capsys.readouterr().err
     assert fake_slurm.calls("sbatch") == []
 

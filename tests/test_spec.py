@@ -36,7 +36,7 @@ def test_a_ladder_that_leads_nowhere_is_refused(fields):
         Ladder(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"optimizer": "adam"}, {"schedule": "cos"}, {"precision": "fp16"}, {"select": "test"}, {"augmentation": ("cut",)}, {"batch_size": 0}])  # fmt: skip
+@pytest.mark.parametrize("fields", [{"optimizer": "adam"}, {"schedule": "cos"}, {"precision": "fp16"}, {"select": ("test",)}, {"select": ()}, {"select": ("last", "last")}, {"select": ("best_robust_validation",)}, {"augmentation": ("cut",)}, {"batch_size": 0}])  # fmt: skip
 def test_a_recipe_that_means_nothing_is_refused(fields):
     with pytest.raises(ValueError, match=r"recipe"):
         Recipe(epochs=1, **fields)
@@ -59,12 +59,12 @@ def test_golden_keys(write_grid):
 
 
 GOLDEN = [
-    ("pretrain", "c39bc018c4b56b21"),
-    ("transfer", "73111726f7fddc6e"),
-    ("evaluate", "936423aa2d93848a"),
-    ("evaluate", "9ff8abcbc678f2e8"),
-    ("prune", "f8b8afcb2d591c1d"),
-    ("transfer", "aebb622281bf1674"),
-    ("evaluate", "225f56f03f7a5a0b"),
-    ("evaluate", "c8d019b987e683fc"),
+    ("pretrain", "8c81adc51bf42d42"),
+    ("transfer", "f705bfa5267564bb"),
+    ("evaluate", "ab6c4585fd68e11c"),
+    ("evaluate", "a0a1eac79f63922e"),
+    ("prune", "6ef38ab8aac07e7b"),
+    ("transfer", "6b4c7593caf2c437"),
+    ("evaluate", "1a5855448cebf518"),
+    ("evaluate", "28797d50fba4733d"),
 ]

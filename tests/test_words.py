@@ -28,9 +28,9 @@ def test_a_whole_number_is_accepted_for_a_float():
 @pytest.mark.parametrize(
     ("item", "axis", "table", "message"),
     [
-        ("imq", "pruner", PRUNERS, 'pruner "imq" is not in bench/catalog.py (known: dense, imp, omp, random). Did you mean "imp"?'),
-        ("imp(om=downstream)", "pruner", PRUNERS, 'pruner "imp" has no option "om" (known: on). Did you mean "on"?'),
-        ("omp(on=downstream)", "pruner", PRUNERS, 'pruner "omp" has no option "on" (it takes none).'),
+        ("imq", "pruner", PRUNERS, 'pruner "imq" is not in bench/catalog.py (known: dense, grasp, imp, lmp, omp, random, snip, synflow, ticket). Did you mean "imp"?'),
+        ("lmp(om=downstream)", "pruner", PRUNERS, 'pruner "lmp" has no option "om" (known: allocation, control, objective, on). Did you mean "on"?'),
+        ("dense(on=downstream)", "pruner", PRUNERS, 'pruner "dense" has no option "on" (it takes none).'),
         ("resnet50(stem=cifer)", "architecture", ARCHITECTURES, "architecture resnet50(stem=...) is 'cifer' (known: cifar, imagenet). Did you mean \"cifar\"?"),
         ("checkpoint", "pretraining", PRETRAININGS, 'pretraining "checkpoint" needs path: write checkpoint(path=...)'),
         ("pgd_adversarial(epsilon=x)", "pretraining", PRETRAININGS, "pretraining pgd_adversarial(epsilon=...) is 'x', which is not of type float"),

@@ -12,7 +12,7 @@ from bench.catalog import LOADERS, load
 from bench.data import beton, draws
 from bench.data.errors import DataError
 from bench.data.records import Batch, Split, View
-from bench.data.subset import split_validation, take_fraction
+from bench.data.subset import EXAMPLES_SEED, split_validation, take_examples, take_fraction
 from bench.spec import Data
 
 __all__ = ["Batch", "DataError", "Split", "open_split"]
@@ -34,11 +34,14 @@ def open_split(
     threads: int = 1,
     rank: int = 0,
     world_size: int = 1,
+    examples: int | None = None,
+    examples_seed: int = EXAMPLES_SEED,
 ) -> Split:
     """A split of the set as `data` describes it, read with data.loader.
 
     train is what the validation split leaves of the official training split, cut to data.fraction; validation is not
-    cut; test is the official test split. Examples keep their order in the file.
+    cut; test is the official test split. Examples keep their order in the file. examples: no more of them than that,
+    by class as in the whole split, drawn with their own seed.
     batch_size counts all ranks: rank r of world_size reads its contiguous slice of every batch (a batch of fewer
     examples than ranks whole), and all ranks take equally many steps. Order and augmentation are a function of
     (seed, epoch, example) alone.
@@ -58,6 +61,8 @@ def open_split(
         rows = validation
         if split == "train":
             rows = take_fraction(file.labels, train, data.fraction, data.fraction_rule, data.subset_seed)
+    if examples is not None:
+        rows = take_examples(file.labels, rows, examples, examples_seed)
     if len(rows) == 0:
         raise DataError(f"{data.dataset}: the {split} split is empty (validation examples asked: {data.validation})")
     view = View(

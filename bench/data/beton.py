@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from bench.catalog import DATASETS, load
+from bench.catalog import described, load
 from bench.data import layout
 from bench.data.encode import encode
 from bench.data.errors import DataError
@@ -34,7 +34,7 @@ def file_resolution(dataset: Word, *, resolution: int, loader: str) -> int:
     JPEG sets keep their catalog resolution (shorter side) or more; raw sets are stored as the network sees them,
     but a stream enlarges small images itself rather than reading enlarged ones from disk.
     """
-    entry = DATASETS[dataset.name]
+    entry = described(dataset)
     if entry.storage == "jpg":
         return max(entry.resolution, resolution)
     return min(entry.resolution, resolution) if loader == "stream" else resolution
@@ -50,7 +50,7 @@ def files(dataset: Word, split: str, *, data_root: Path, resolution: int) -> tup
 
 def command(dataset: Word, *, data_root: Path, resolution: int) -> str:
     """The command that writes the set's files."""
-    usual = resolution == DATASETS[dataset.name].resolution
+    usual = resolution == described(dataset).resolution
     word = f"'{dataset}'" if dataset.options else str(dataset)
     return f"`python -m bench.prepare {word}{'' if usual else f' --resolution {resolution}'} --data {data_root}`"
 
@@ -62,7 +62,7 @@ def write(dataset: Word, split: str, *, data_root: Path, resolution: int, downlo
     Raises DataError where the source is missing, its labels do not fit the catalog, or the disk is full.
     """
     data_root = Path(data_root)
-    source: Callable[..., Images] = load(DATASETS[dataset.name].source)
+    source: Callable[..., Images] = load(described(dataset).source)
     images = source(split, data_root / "raw", download=download, options=dict(dataset.options))
     classes = n_classes(dataset)
     labels = images.labels
@@ -74,7 +74,7 @@ def write(dataset: Word, split: str, *, data_root: Path, resolution: int, downlo
     try:
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         sweep(paths[0].parent)
-        encoded = encode(images, resolution=resolution, storage=DATASETS[dataset.name].storage)
+        encoded = encode(images, resolution=resolution, storage=described(dataset).storage)
         _write_synced(parts[0], lambda out: layout.write(out, labels, encoded))
         _write_synced(parts[1], lambda out: np.save(out, labels))
         sidecar = describe(dataset, split, resolution) | {
@@ -115,13 +115,13 @@ def describe(dataset: Word, split: str, resolution: int) -> dict[str, Any]:
         "split": split,
         "resolution": resolution,
         "classes": n_classes(dataset),
-        "storage": DATASETS[dataset.name].storage,
+        "storage": described(dataset).storage,
     }
 
 
 def n_classes(dataset: Word) -> int:
     """Number of classes: the catalog's, or the option of a set that has it as an option."""
-    return int(dict(dataset.options).get("classes") or DATASETS[dataset.name].classes)
+    return int(dict(dataset.options).get("classes") or described(dataset).classes)
 
 
 def read(dataset: Word, split: str, *, data_root: Path, resolution: int) -> Beton:

@@ -8,6 +8,7 @@ from bench.data.errors import DataError
 from bench.data.records import Integers
 
 SPLIT_SEED = 20_220_101  # of the stratified split into training and validation, the same in every cell
+EXAMPLES_SEED = 20_220_102  # of the subsets that costly evaluations read, the same for every network
 
 
 def split_validation(labels: Integers, n_validation: int, rule: str = "stratified") -> tuple[Integers, Integers]:
@@ -52,6 +53,11 @@ def take_fraction(
     if count < 1:
         raise DataError(f"fraction {fraction} of {len(indices)} training examples is none at all")
     return np.sort(indices[:count])
+
+
+def take_examples(labels: Integers, indices: Integers, count: int, seed: int = EXAMPLES_SEED) -> Integers:
+    """`count` of the indices (all, where there are no more), every class by its share, drawn with the seed, sorted."""
+    return _stratified(labels, indices, min(count, len(indices)), seed=seed, at_least=0)
 
 
 def _stratified(labels: Integers, indices: Integers, count: int, *, seed: int, at_least: int) -> Integers:

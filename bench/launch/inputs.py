@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bench.catalog import METRICS, described
 from bench.data import DataError, beton
-from bench.spec import Data, PretrainParameters, Stage
+from bench.spec import Data, EvaluateParameters, PretrainParameters, Stage
+
+
+def sets_read(stage: Stage) -> list[tuple[Data, str]]:
+    """The sets that a stage reads, each with its official split (train or test)."""
+    parameters = stage.parameters
+    if isinstance(parameters, EvaluateParameters):
+        split = METRICS[parameters.metric.name].split
+        return [(data, split) for data in (parameters.data, parameters.other) if data is not None]
+    return [(parameters.data, "train")] if parameters.data is not None else []
 
 
 def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
-    """One sentence per data set that is missing or damaged, naming the command that writes it."""
+    """One sentence per data set that is missing or damaged, naming the command that writes it.
+
+    Embedded sets are never missing: `write_embedded` writes them.
+    """
     wanted: dict[tuple[str, str, int], Data] = {}
     weights = set()
     for stage in stages:
-        parameters, data = stage.parameters, stage.parameters.data
+        parameters = stage.parameters
         if isinstance(parameters, PretrainParameters) and parameters.recipe is None:
             if parameters.pretraining.name == "torchvision":
                 weights.add(parameters.architecture.name)
             continue
-        if data is None:
-            continue
-        resolution = beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader)
-        wanted.setdefault((str(data.dataset), "test" if stage.kind == "evaluate" else "train", resolution), data)
+        for data, split in sets_read(stage):
+            if described(data.dataset).embedded:
+                continue
+            resolution = beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader)
+            wanted.setdefault((str(data.dataset), split, resolution), data)
     problems: dict[tuple[str, int], str] = {}
     for (name, split, resolution), data in wanted.items():
         try:
@@ -30,6 +44,25 @@ def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
         except DataError as error:
             problems.setdefault((name, resolution), str(error))
     return [*problems.values(), *missing_weights(weights, data_root / "weights")]
+
+
+def write_embedded(stages: Iterable[Stage], data_root: Path, note: Callable[[str], None]) -> None:
+    """Write the files of embedded sets that stages read and that are not there: they need no source but us.
+
+    Raises DataError where they cannot be written.
+    """
+    wanted = {
+        (data.dataset, split, beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader))
+        for stage in stages
+        for data, split in sets_read(stage)
+        if described(data.dataset).embedded
+    }
+    for dataset, split, resolution in sorted(wanted, key=str):
+        try:
+            beton.read(dataset, split, data_root=data_root, resolution=resolution)
+        except DataError:
+            note(f"Writing {dataset} ({split}, {resolution} px) to {data_root}.")
+            beton.write(dataset, split, data_root=data_root, resolution=resolution)
 
 
 def missing_weights(architectures: Iterable[str], folder: Path) -> list[str]:

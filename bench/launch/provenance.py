@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -17,6 +18,7 @@ from typing import Any
 
 from bench.data import beton
 from bench.launch import snapshot
+from bench.launch.inputs import sets_read
 from bench.spec import Stage
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv")
@@ -54,16 +56,13 @@ def versions() -> dict[str, str]:
 
 def data(stage: Stage, data_root: Path) -> dict[str, str]:
     """sha256 of the files of images that a stage reads, by name; a key holds the set's name, this says which files."""
-    found = stage.parameters.data
-    if found is None:
-        return {}
-    resolution = beton.file_resolution(found.dataset, resolution=found.resolution, loader=found.loader)
-    split = "test" if stage.kind == "evaluate" else "train"
-    sidecar = beton.files(found.dataset, split, data_root=data_root, resolution=resolution)[2]
-    try:
-        return {f"{sidecar.parent.name}/{sidecar.stem}": str(json.loads(sidecar.read_bytes())["sha256"])}
-    except (OSError, ValueError, KeyError):
-        return {}
+    found: dict[str, str] = {}
+    for read, split in sets_read(stage):
+        resolution = beton.file_resolution(read.dataset, resolution=read.resolution, loader=read.loader)
+        sidecar = beton.files(read.dataset, split, data_root=data_root, resolution=resolution)[2]
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found[f"{sidecar.parent.name}/{sidecar.stem}"] = str(json.loads(sidecar.read_bytes())["sha256"])
+    return found
 
 
 def start(stage: Stage, *, device: str, threads: int, data_root: Path) -> dict[str, Any]:

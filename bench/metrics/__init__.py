@@ -1,4 +1,4 @@
-"""What is measured, one file per family: `evaluate(network, batches, *, attack, seed, options) -> Evaluation`."""
+"""What is measured, one file per family: `evaluate(network, conditions) -> Evaluation`."""
 
 from bench.metrics.evaluation import Evaluation
 

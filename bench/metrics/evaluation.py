@@ -1,15 +1,19 @@
-"""What a metric returns, and how it gathers numbers per example."""
+"""What a metric reads and returns, and how it gathers numbers per example."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from bench.masks import Masks
+from bench.spec import Attack, Scalar
 
 
 class Batch(Protocol):
@@ -23,12 +27,41 @@ class Batch(Protocol):
     def indices(self) -> Tensor: ...
 
 
+Batches = Callable[[], Iterable[Batch]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """What a network is evaluated on, and how.
+
+    batches: the test split or a fixed subset of it, in batches, from the start at every call. others: further sets by
+    role ("out", "source", "<corruption>/<severity>"). masks: the ticket's, empty for a dense network. pretrained: the
+    body's pre-trained weights by name, where the metric reads them. scratch: folder for the partial results of long
+    evaluations, which may not exist yet. pause: to be called between batches; raises where the evaluation is to stop.
+    """
+
+    batches: Batches
+    seed: int = 0
+    attack: Attack | None = None
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    others: Mapping[str, Batches] = field(default_factory=dict)
+    masks: Masks = field(default_factory=dict)
+    pretrained: Mapping[str, Tensor] = field(default_factory=dict)
+    scratch: Path | None = None
+    pause: Callable[[], None] = lambda: None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """metrics: name -> number, as the catalog declares them; examples: name -> array (n,) in the split's order."""
+    """metrics: name -> number, as the catalog declares them; examples: name -> array (n, ...) in the split's order.
+
+    details: finer numbers as JSON, for example by corruption. flags: doubts about the numbers, a sentence each.
+    """
 
     metrics: Mapping[str, float]
     examples: Mapping[str, npt.NDArray[Any]]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
 
 def in_order(indices: Sequence[Tensor], values: Sequence[Tensor]) -> npt.NDArray[Any]:

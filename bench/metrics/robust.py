@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.gradient import vanished
 from bench.attacks.noise import random_noise
-from bench.attacks.pgd import pgd
-from bench.metrics.evaluation import Batch, Evaluation, finite, in_order
+from bench.attacks.pgd import pgd_until_broken
+from bench.metrics.attacked import evaluation_attack, vanishing, withstands
+from bench.metrics.evaluation import Batch, Conditions, Evaluation, finite, in_order
+from bench.models.fold import folded
 from bench.models.modes import evaluation_mode
-from bench.spec import Attack, Scalar
+from bench.spec import Attack
 
 
 @torch.no_grad()
-def evaluate(
-    network: nn.Module, batches: Iterable[Batch], *, attack: Attack | None, seed: int, options: Mapping[str, Scalar]
-) -> Evaluation:
-    """`pgd_accuracy` in [0, 1]: share of examples that are right clean and after every restart of `attack`.
+def evaluate(network: nn.Module, conditions: Conditions) -> Evaluation:
+    """`pgd_accuracy` in [0, 1]: share of examples right clean and at every image that the attack arrives at.
 
-    Per example `correct`. The network runs in evaluation mode and is left as it was. `attack` holds what the
-    options say. Random starts are functions of (seed, restart, index). Raises ValueError for no examples, outputs that
-    are not finite, and an attack that asks for batch statistics.
+    Per example `correct`. `conditions.attack` is run with all its restarts and, unless options["margin"] is false,
+    once more with the margin loss; an example is attacked until an iterate is misclassified, so the accuracy is at
+    most that at the last iterates. The steps run on the network with batch normalisation folded, the verdict is the
+    network's own. details: the accuracy after each run, and the share of right examples whose gradient is zero.
+    flags: gradients that vanish, adversarial images outside the ball (which then break nothing).
+    The network runs in evaluation mode and is left as it was. Random starts are functions of (seed, run, index).
+    Raises ValueError for no examples, outputs that are not finite, and an attack that asks for batch statistics.
     """
-    if attack is None or attack.batchnorm != "eval":
-        found = "none" if attack is None else f"one with batchnorm {attack.batchnorm!r}"
-        raise ValueError(f"robust accuracy needs an attack in evaluation mode (batchnorm 'eval'), found {found}")
-    indices, correct = [], []
+    attack = evaluation_attack(conditions)
+    runs = {f"restart_{number}": attack for number in range(1, attack.restarts + 1)}
+    if conditions.options.get("margin", True) and attack.loss != "margin":
+        runs["margin"] = dataclasses.replace(attack, loss="margin")
+    found: list[_Found] = []
     with evaluation_mode(network):
-        for batch in batches:
-            indices.append(batch.indices)
-            correct.append(_survivors(network, batch, attack, seed))
-    robust = in_order(indices, correct)
-    return Evaluation(metrics={"pgd_accuracy": float(robust.mean())}, examples={"correct": robust})
+        fast = folded(network)
+        for batch in conditions.batches():
+            conditions.pause()
+            found.append(_attacked(network, fast, batch, tuple(runs.values()), conditions.seed))
+    right = in_order([part.indices for part in found], [part.right for part in found])
+    without = sum(int(part.vanished.sum()) for part in found) / max(int(right[:, 0].sum()), 1)
+    outside = sum(part.outside for part in found)
+    strays = (f"{outside} adversarial images lay outside the ball or [0, 1] and broke nothing",) if outside else ()
+    after = dict(zip(("clean", *runs), right.mean(axis=0).tolist(), strict=True))
+    return Evaluation(
+        metrics={"pgd_accuracy": float(right[:, -1].mean())},
+        examples={"correct": right[:, -1]},
+        details={"accuracy_after": after, "zero_gradient_share": without},
+        flags=vanishing(without) + strays,
+    )
 
 
-def _survivors(network: nn.Module, batch: Batch, attack: Attack, seed: int) -> Tensor:
-    """(n,) bool: right clean and after every restart."""
-    robust = finite(network(batch.images)).argmax(dim=1) == batch.labels
-    for restart in range(attack.restarts):
-        # In evaluation mode examples do not see each other, so the broken ones can leave the batch.
-        alive = robust.nonzero().flatten()
-        if not len(alive):
-            break
-        images, labels, indices = batch.images[alive], batch.labels[alive], batch.indices[alive.cpu()]
-        noise = random_noise(
-            tuple(images.shape), attack, seed=seed, indices=indices, draw=restart, device=images.device
-        )
-        logits = finite(network(pgd(network, images, labels, attack, noise=noise)))
-        robust[alive] = logits.argmax(dim=1) == labels
-    return robust
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """right (n, 1 + runs): clean, and clean and after each run so far; vanished (n,): right without a gradient."""
+
+    indices: Tensor
+    right: Tensor
+    vanished: Tensor
+    outside: int
+
+
+def _attacked(network: nn.Module, fast: nn.Module, batch: Batch, runs: tuple[Attack, ...], seed: int) -> _Found:
+    clean = finite(network(batch.images)).argmax(dim=1) == batch.labels
+    positions = batch.indices.to(batch.images.device)
+    # In evaluation mode examples do not see each other, so the broken ones can leave the batch.
+    alive, columns, outside = clean.nonzero().flatten(), [clean], 0
+    for run, attack in enumerate(runs):
+        if len(alive):
+            images, labels = batch.images[alive], batch.labels[alive]
+            noise = random_noise(tuple(images.shape), attack, seed=seed, indices=positions[alive], draw=run)
+            points = pgd_until_broken(fast, images, labels, attack, noise=noise)
+            right, strays = withstands(network, images, labels, points, attack)
+            alive, outside = alive[right], outside + int(strays.sum())
+        columns.append(torch.zeros_like(clean).index_fill_(0, alive, True))
+    without = clean & vanished(fast, batch.images, batch.labels)
+    return _Found(indices=batch.indices, right=torch.stack(columns, dim=1), vanished=without, outside=outside)

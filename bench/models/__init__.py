@@ -5,6 +5,7 @@ A new architecture is one line in the catalog and one function of that name in t
 """
 
 from bench.models.errors import ModelError
+from bench.models.macs import uses
 from bench.models.network import (
     Network,
     State,
@@ -35,5 +36,6 @@ __all__ = [
     "prunable",
     "replace_head",
     "state",
+    "uses",
     "weights",
 ]

@@ -2,60 +2,45 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 from torchvision.models import get_model_weights
 
 from bench.models.errors import ModelError
+from bench.models.formats import Format, first, folded, held, known, tensors
 from bench.models.network import State, misfits, outline
+from bench.models.unpickling import load_file
 from bench.spec import Word
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Format:
-    """Where a file keeps the weights: in the entry `container` (or at the top), every name behind `prefix`."""
-
-    name: str
-    container: str | None = None
-    prefix: str = ""
-
-
-# The only table of formats; the one under which most names are known is taken, of equals the first.
-FORMATS = (
-    Format(name="state dict"),
-    Format(name="state dict of a wrapped network", prefix="module."),
-    Format(name="training checkpoint", container="state_dict"),
-    Format(name="training checkpoint of a wrapped network", container="state_dict", prefix="module."),
-    Format(name="training checkpoint", container="model"),
-    Format(name="training checkpoint of a wrapped network", container="model", prefix="module."),
-)
-
-
-def read_checkpoint(path: Path, *, architecture: Word) -> State:
+def read_checkpoint(path: Path, *, architecture: Word, format: str = "auto", unpickle: bool = False) -> State:
     """The weights in a file (torch or .safetensors), under the architecture's names, on the CPU.
 
+    format: an entry of formats.FORMATS, or "auto", the one under which most names fit.
     The head may be of any size, or missing. A stem that the architecture's options changed is left out where the
-    file's does not fit. Batch counters that old files lack are zero. Only tensors and plain containers are loaded,
-    never code. Raises ModelError that names what was expected and found.
+    file's does not fit. Batch counters that old files lack are zero. Pruned weights are zero. Code in the file is run
+    only with `unpickle`, and only where the tensors cannot be had without. Raises ModelError that names what was
+    expected and found.
     """
-    content = _load(path)
+    formats = known(format)
+    return fitting(load_file(path, unpickle=unpickle), architecture, formats, where=str(path))
+
+
+def fitting(content: Mapping[str, Any], architecture: Word, formats: Sequence[Format], *, where: str) -> State:
+    """The weights in a file's content, under the format that fits the architecture best. See `read_checkpoint`."""
     body = outline(architecture, classes=2)
     expected = {name: tensor.shape for name, tensor in body.module.state_dict().items()}
-    candidates = [_names(content, format) for format in FORMATS]
-    state = max(candidates, key=lambda found: len(found.keys() & expected.keys()))
+    found = [(format, folded(tensors(content, format) or {})) for format in formats]
+    # Most names known, then fewest unknown, then the first.
+    chosen, state = max(
+        found, key=lambda pair: (len(pair[1].keys() & expected.keys()), -len(pair[1].keys() - expected.keys()))
+    )
     if not state.keys() & expected.keys():
-        raise ModelError(
-            f"{path} holds no weights of {architecture} under any known format: expected names such as "
-            f"{next(iter(expected))}, found {_first(content)}"
-        )
+        tried = "; ".join(f"{format.name}: {held(content, format)}" for format in formats)
+        raise ModelError(f"{where} holds no weights of {architecture}: expected {first(expected)}; found as {tried}")
     for name in body.stem:
         if name in state and state[name].shape != expected[name]:
             del state[name]
@@ -69,7 +54,7 @@ def read_checkpoint(path: Path, *, architecture: Word) -> State:
         {name: tensor for name, tensor in state.items() if name not in head},
     )
     if misfit:
-        raise ModelError(f"{path} does not fit {architecture}: {misfit}")
+        raise ModelError(f"{where} does not fit {architecture} as {chosen.name}: {misfit}")
     return state
 
 
@@ -117,48 +102,3 @@ def download_torchvision_weights(architecture: str, weights_root: Path, weights:
                 f"{url} could not be downloaded to {path} ({error}). Run this on a machine with network"
             ) from error
     return path
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    """What a file holds at its top, which is a dictionary with text for keys."""
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
-    except FileNotFoundError:
-        raise ModelError(f"{path} is not there") from None
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {_first_line(error)}") from error
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise ModelError(f"{path} holds a {type(content).__name__}, expected a dictionary of weights by name")
-    return content
-
-
-def _load_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch says the same for a foreign class and for bytes that are no pickle at all.
-        raise ModelError(
-            f"{path} is damaged or holds more than tensors, which is not loaded because it could run code; "
-            "save its state dict alone"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is damaged or no checkpoint: {_first_line(error)}") from error
-
-
-def _names(content: Mapping[str, Any], format: Format) -> State:
-    """Weights of the content under `format`, by the network's names; names it does not explain stay as they are."""
-    inner = content if format.container is None else content.get(format.container)
-    if not isinstance(inner, Mapping):
-        return {}
-    return {
-        str(name).removeprefix(format.prefix): tensor for name, tensor in inner.items() if isinstance(tensor, Tensor)
-    }
-
-
-def _first(content: Mapping[str, Any]) -> str:
-    names = list(content)
-    return f"{len(names)} entries (first: {', '.join(names[:3])})" if names else "nothing"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

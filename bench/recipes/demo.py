@@ -15,9 +15,15 @@ FINETUNE = Recipe(epochs=4, batch_size=64, lr=0.02, weight_decay=5e-4, schedule=
 LINEAR = Recipe(epochs=20, batch_size=128, lr=0.5, weight_decay=1e-4, schedule="cosine")
 
 
-def adversarial(recipe: Recipe) -> Recipe:
+# One step of 1.25 eps from a random start (Wong et al. 2020, arXiv:2001.03994).
+FAST_ATTACK = Attack(epsilon_255=24, step_255=30, steps=1)
+SIGMA = 0.15
+SCORES = Recipe(epochs=8, batch_size=64, lr=0.1, weight_decay=5e-4, schedule="cosine")
+
+
+def adversarial(recipe: Recipe, attack: Attack = TRAINING_ATTACK) -> Recipe:
     """The same recipe on adversarial examples."""
-    return dataclasses.replace(recipe, attack=TRAINING_ATTACK)
+    return dataclasses.replace(recipe, attack=attack)
 
 
 PROTOCOL = Protocol(
@@ -26,12 +32,21 @@ PROTOCOL = Protocol(
     source="letters",
     ladder=Ladder(rate=0.2),
     prunable=Prunable(first_conv=False),
-    pretrain={"supervised": UPSTREAM, "pgd_adversarial": adversarial(UPSTREAM)},
+    pretrain={
+        "supervised": UPSTREAM,
+        "fast_adversarial": adversarial(UPSTREAM, FAST_ATTACK),
+        "pgd_adversarial": adversarial(UPSTREAM),
+        "smoothing": dataclasses.replace(UPSTREAM, sigma=SIGMA),
+    },
     prune={
         "upstream/standard": ROUND,
+        "upstream/fast_adversarial": adversarial(ROUND, FAST_ATTACK),
         "upstream/adversarial": adversarial(ROUND),
+        "upstream/smoothing": dataclasses.replace(ROUND, sigma=SIGMA),
         "downstream/standard": DOWNSTREAM_ROUND,
         "downstream/adversarial": adversarial(DOWNSTREAM_ROUND),
+        "lmp/standard": SCORES,
+        "lmp/adversarial": adversarial(SCORES),
     },
     transfer={
         "finetune/standard": FINETUNE,

@@ -19,7 +19,10 @@ Report = Callable[[tuple[str | int, ...], str], None]
 SECTIONS: dict[str, type | None] = {
     "pretrain": Recipe, "prune": Recipe, "transfer": Recipe, "attack": Attack, "data": None,
 }
-DATA_FIELDS = ("loader", "imagenet_stem_resolution", "small_resolution", "validation_rule", "fraction_rule")
+DATA_FIELDS = (
+    "loader", "imagenet_stem_resolution", "small_resolution", "validation_rule", "fraction_rule", "attack_examples",
+)  # fmt: skip
+ATTACKS = ("attack", "validation_attack")
 
 
 def override(protocol: Protocol, changes: Mapping[str, Mapping[str, Any]], report: Report) -> Protocol:
@@ -47,10 +50,13 @@ def _override_section(protocol: Protocol, section: str, fields: dict[str, Any]) 
         return dataclasses.replace(protocol, **_checked(Protocol, fields))
     if section == "attack":
         return dataclasses.replace(protocol, attack=dataclasses.replace(protocol.attack, **_checked(Attack, fields)))
-    attack = fields.pop("attack", {})
-    if not isinstance(attack, Mapping):
-        raise ValueError(f"attack is {attack!r}, which is not a mapping of attack fields to values")
-    table = override_recipes(getattr(protocol, section), _checked(Recipe, fields), _checked(Attack, dict(attack)))
+    attacks = {}
+    for name in ATTACKS:
+        attack = fields.pop(name, {})
+        if not isinstance(attack, Mapping):
+            raise ValueError(f"{name} is {attack!r}, which is not a mapping of attack fields to values")
+        attacks[name] = _checked(Attack, dict(attack))
+    table = override_recipes(getattr(protocol, section), _checked(Recipe, fields), attacks)
     changed: dict[str, Any] = {section: table}
     return dataclasses.replace(protocol, **changed)
 

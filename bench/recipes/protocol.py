@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.catalog import LOADERS
 from bench.ladder import Ladder
-from bench.spec import Attack, Prunable, Recipe
+from bench.spec import Attack, Prunable, Recipe, Word
 
 VALIDATION_RULES = ("stratified", "last")
 FRACTION_RULES = ("stratified", "first_n")
@@ -20,7 +20,8 @@ class Protocol:
     """Every choice that grids of one study share.
 
     pretrain       recipe by pre-training word
-    prune          recipe of one IMP round by "<on>/<objective>"
+    prune          recipe of one IMP round by "<on>/<objective>", or "upstream/<pretraining>" where that differs; of
+                   trained scores by "<pruner>/<objective>"
     transfer       recipe by "<transfer>/<objective>", or "<transfer>/<objective>/<dataset>" where a set differs
     train_first    by `on`: does IMP train before its first prune, or prune the pre-trained weights one-shot first
     rewind         what returns to its pre-trained value before each round: weights, batchnorm, head;
@@ -29,6 +30,7 @@ class Protocol:
     imagenet_stem_resolution   input side of networks with the ImageNet stem; the others take the set's own,
                    at most small_resolution
     attack         of evaluations
+    attack_examples   test images that are attacked, a fixed stratified subset; None: all of them
     """
 
     name: str
@@ -48,6 +50,7 @@ class Protocol:
     validation_rule: str = "stratified"
     fraction_rule: str = "stratified"
     loader: str | None = None
+    attack_examples: int | None = None
 
     def __post_init__(self) -> None:
         # A ticket is pre-trained weights and a mask: what goes on from round to round is the rest.
@@ -63,19 +66,22 @@ class Protocol:
             raise ValueError("a resolution is a positive number of pixels")
 
 
-def transfer_recipe(protocol: Protocol, transfer: str, objective: str, dataset: str) -> Recipe | None:
+def transfer_recipe(protocol: Protocol, transfer: str, objective: str, dataset: Word) -> Recipe | None:
     """The recipe of this data set where the protocol has one, else the one of (transfer, objective), else None."""
-    table = protocol.transfer
-    return table.get(f"{transfer}/{objective}/{dataset}", table.get(f"{transfer}/{objective}"))
+    table, name = protocol.transfer, dict(dataset.options).get("of", dataset.name)
+    return table.get(f"{transfer}/{objective}/{name}", table.get(f"{transfer}/{objective}"))
 
 
 def override_recipes(
-    table: Mapping[str, Recipe], changes: Mapping[str, Any], attack: Mapping[str, Any]
+    table: Mapping[str, Recipe], changes: Mapping[str, Any], attacks: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Recipe]:
-    """The table with the same fields changed in every recipe, and attack fields in those that have an attack."""
-    return {
-        name: dataclasses.replace(
-            recipe, **changes, attack=dataclasses.replace(recipe.attack, **attack) if recipe.attack else None
-        )
-        for name, recipe in table.items()
-    }
+    """The table with the same fields changed in every recipe, and fields of each attack in those that have it."""
+    changed = {}
+    for name, recipe in table.items():
+        own = {
+            field: dataclasses.replace(attack, **fields)
+            for field, fields in attacks.items()
+            if (attack := getattr(recipe, field)) is not None
+        }
+        changed[name] = dataclasses.replace(recipe, **changes, **own)
+    return changed

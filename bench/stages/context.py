@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data import Split, open_split
+from bench.data.subset import EXAMPLES_SEED
 from bench.spec import Data, Recipe
 from bench.training.state import Run
 
@@ -46,8 +47,17 @@ def training_split(data: Data, recipe: Recipe, seed: int, context: Context) -> S
     return opened(True) if lonely and not recipe.drop_last else split
 
 
-def plain_split(data: Data, split: str, batch_size: int, context: Context) -> Split:
-    """A split in its own order, not augmented."""
+def plain_split(
+    data: Data, split: str, batch_size: int, context: Context, *, examples: int | None = None, seed: int | None = None
+) -> Split:
+    """A split in its own order, not augmented; `examples`: a stratified subset of so many, the same unless seeded."""
     return open_split(
-        data, split, data_root=context.data_root, batch_size=batch_size, device=context.device, threads=context.threads
+        data,
+        split,
+        data_root=context.data_root,
+        batch_size=batch_size,
+        device=context.device,
+        threads=context.threads,
+        examples=examples,
+        examples_seed=EXAMPLES_SEED if seed is None else seed,
     )

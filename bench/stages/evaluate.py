@@ -1,40 +1,128 @@
-"""One metric of one transferred network on the test split."""
+"""One metric of one transferred network, or of the pre-trained one, on a split of the downstream set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
+from torch import nn
 
 from bench import models
 from bench.catalog import METRICS, load
-from bench.spec import EvaluateParameters
+from bench.corruptions import CORRUPTIONS, SEVERITIES
+from bench.data.corrupted import corrupted
+from bench.data.subset import take_examples
+from bench.masks import Masks
+from bench.metrics.evaluation import Batch, Conditions
+from bench.spec import Data, EvaluateParameters
 from bench.stages import networks, weights
 from bench.stages.context import Context, plain_split
+from bench.stages.pretrain import check_digest
 from bench.store import Artifact
+from bench.training.loop import Interrupted
 from bench.training.seeding import derive
 
-BATCH = 500
+BATCH, LARGE_BATCH, LARGE_RESOLUTION = 500, 100, 64
+# What the summary of a ticket says by layer stays with the ticket.
+BY_LAYER = ("layers", "macs_by_layer")
 
 
 def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
-    """metrics.json (numbers, n_examples, the ticket's counts) and examples.safetensors (one value per test example)."""
-    data, transfer = parameters.data, inputs["transfer"]
-    network = networks.build(parameters.architecture, data, data.classes, seed=0)
-    models.load_state(network, weights.load_sparse(transfer))
+    """metrics.json (numbers, details, flags, the ticket's counts); examples.safetensors: values by test example."""
+    data, entry = parameters.data, METRICS[parameters.metric.name]
+    network, masks = subject(parameters, inputs, context)
     network.to(context.device).eval().requires_grad_(False)
-    entry = METRICS[parameters.metric.name]
-    split = plain_split(data, "test", BATCH if data.resolution <= 64 else 100, context)
-    found = load(entry.module).evaluate(
-        network,
-        split.batches(0),
+    batch = BATCH if data.resolution <= LARGE_RESOLUTION else LARGE_BATCH
+    split = plain_split(data, entry.split, batch, context, examples=parameters.examples)
+
+    def pause() -> None:
+        if context.run.stop():
+            raise Interrupted
+
+    conditions = Conditions(
+        batches=lambda: split.batches(0),
         attack=parameters.attack,
         seed=derive(parameters.seed, "evaluation"),
         options=dict(parameters.metric.options),
+        others=others(parameters, batch, context),
+        masks={name: mask.to(context.device) for name, mask in masks.items()},
+        pretrained=weights.load_weights(inputs["pretrain"]) if {"transfer", "pretrain"} <= set(inputs) else {},
+        scratch=context.run.scratch,
+        pause=pause,
     )
-    summary = {"metrics": found.metrics, "n_examples": split.n_examples, "ticket": transfer.json(weights.TICKET)}
+    found = load(entry.module).evaluate(network, conditions)
+    ticket = inputs["transfer"].json(weights.TICKET) if "transfer" in inputs else {}
+    summary = {
+        "metrics": found.metrics,
+        "details": found.details,
+        "flags": found.flags,
+        "n_examples": split.n_examples,
+        "ticket": {name: value for name, value in ticket.items() if name not in BY_LAYER},
+    }
     weights.save_summary(folder, "metrics.json", summary)
     examples = {name: np.ascontiguousarray(values) for name, values in found.examples.items()}
     weights.write_bytes(folder / "examples.safetensors", save(examples))
+
+
+def subject(
+    parameters: EvaluateParameters, inputs: Mapping[str, Artifact], context: Context
+) -> tuple[nn.Module, Masks]:
+    """The network that is measured, and the masks of its ticket: transferred, pre-trained, or read from a file."""
+    if "transfer" in inputs:
+        network = networks.build(parameters.architecture, parameters.data, parameters.data.classes, seed=0)
+        models.load_state(network, weights.load_sparse(inputs["transfer"], parameters.selection))
+        return network, weights.load_masks(inputs["transfer"])
+    if parameters.path is not None:
+        from bench.models.inception import inception
+
+        check_digest(Path(parameters.path), parameters.digest)
+        return inception(Path(parameters.path)), {}
+    state = weights.load_weights(inputs["pretrain"])
+    # The statistics of the set that its weights were trained on: the same features for every target.
+    source = parameters.other or parameters.data
+    return networks.pretrained(parameters.architecture, source, parameters.source_classes or 0, state, context), {}
+
+
+def others(parameters: EvaluateParameters, batch: int, context: Context) -> dict[str, Callable[[], Iterable[Batch]]]:
+    """Further sets by role: the one that the metric compares with, or published corruptions of this one."""
+    entry = METRICS[parameters.metric.name]
+    if parameters.other is not None:
+        role = "source" if entry.other == "source" else "out"
+        return {role: partial(_batches, parameters.other, entry.split, batch, context, parameters.examples)}
+    if dict(parameters.metric.options).get("origin") == "files":
+        return published_corruptions(parameters, batch, context)
+    return {}
+
+
+def published_corruptions(
+    parameters: EvaluateParameters, batch: int, context: Context
+) -> dict[str, Callable[[], Iterable[Batch]]]:
+    """The published corruptions of the test split, or of the same subset of it, by "<corruption>/<severity>"."""
+    data = parameters.data
+    labels = plain_split(data, "test", batch, context).labels
+    rows = np.arange(len(labels), dtype=np.int64)
+    if parameters.examples is not None:
+        rows = take_examples(labels, rows, parameters.examples)
+    return {
+        f"{corruption}/{severity}": partial(
+            corrupted,
+            data.dataset,
+            corruption,
+            severity,
+            data_root=context.data_root,
+            resolution=data.resolution,
+            batch_size=batch,
+            device=context.device,
+            loader=data.loader,
+            rows=rows,
+        )
+        for corruption in CORRUPTIONS
+        for severity in SEVERITIES
+    }
+
+
+def _batches(data: Data, split: str, batch: int, context: Context, examples: int | None) -> Iterable[Batch]:
+    return plain_split(data, split, batch, context, examples=examples).batches(0)

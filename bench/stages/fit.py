@@ -11,7 +11,7 @@ from bench.masks import Masks
 from bench.spec import Data, Recipe
 from bench.stages import networks
 from bench.stages.context import Context, plain_split, training_split
-from bench.training.loop import train
+from bench.training.loop import Trained, train
 
 
 def fit(
@@ -24,11 +24,13 @@ def fit(
     masks: Masks | None = None,
     parameters: Sequence[nn.Parameter] | None = None,
     frozen: bool = False,
-) -> list[dict[str, float]]:
+    epochs: int | None = None,
+) -> Trained:
     """Train in place on the training split with the recipe's objective, validated on the validation split.
 
-    Returns the history. `masks`, `parameters`, `frozen` and what it raises: see bench.training.loop.train.
+    `masks`, `parameters`, `frozen`, `epochs` and what it raises: see bench.training.loop.train.
     """
+    held_out = plain_split(data, "validation", recipe.batch_size, context)
     return train(
         network,
         training_split(data, recipe, seed, context),
@@ -39,5 +41,6 @@ def fit(
         masks=masks,
         parameters=parameters,
         frozen=frozen,
-        validate=networks.validator(plain_split(data, "validation", recipe.batch_size, context)),
+        validate=networks.validators(held_out, recipe, seed),
+        epochs=epochs,
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from bench import models
-from bench.catalog import OBJECTIVES, load
+from bench.catalog import LOSSES, load
 from bench.data import Split
-from bench.metrics import accuracy
+from bench.metrics import accuracy, robust
+from bench.metrics.evaluation import Conditions
 from bench.spec import Data, Recipe, Word
 from bench.stages.context import Context
-from bench.training.loop import Loss
+from bench.training.loop import Loss, Validate
 from bench.training.seeding import derive
 
 
@@ -42,17 +42,29 @@ def downstream(
 
 
 def objective(recipe: Recipe) -> Loss:
-    """The loss a recipe trains with: adversarial where it has an attack."""
-    loss: Loss = load(OBJECTIVES["adversarial" if recipe.attack else "standard"].module).loss
+    """The loss that what the recipe holds asks for: noise, an attack, TRADES, or none of them."""
+    name = "smoothing" if recipe.sigma else "standard"
+    if recipe.attack is not None:
+        name = "trades" if recipe.trades_beta else "adversarial"
+    loss: Loss = load(LOSSES[name].module).loss
     return loss
 
 
-def validator(split: Split) -> Callable[[nn.Module], float]:
-    """Top-1 accuracy on a split in [0, 1], for selection and for the record."""
+def validators(split: Split, recipe: Recipe, seed: int) -> Validate:
+    """Accuracies on a split in [0, 1] by their name in the history: clean, and under the recipe's validation attack."""
 
-    def validate(network: nn.Module) -> float:
-        with torch.no_grad():
-            found = accuracy.evaluate(network, split.batches(0), attack=None, seed=0, options={})
+    def clean(network: nn.Module) -> float:
+        found = accuracy.evaluate(network, Conditions(batches=lambda: split.batches(0)))
         return found.metrics["accuracy"]
 
-    return validate
+    def attacked(network: nn.Module) -> float:
+        # The same starts after every epoch, and no second attack by margin: epochs are compared, not certified.
+        conditions = Conditions(
+            batches=lambda: split.batches(0),
+            attack=recipe.validation_attack,
+            seed=derive(seed, "validation"),
+            options={"margin": False},
+        )
+        return robust.evaluate(network, conditions).metrics["pgd_accuracy"]
+
+    return {"validation_accuracy": clean, "robust_validation_accuracy": attacked}

@@ -29,13 +29,18 @@ def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: 
     elif name == "checkpoint":
         path = Path(str(parameters.path))
         check_digest(path, parameters.digest)
-        models.load_state(
-            network, external.read_checkpoint(path, architecture=parameters.architecture), allow_head_mismatch=True
+        options = dict(parameters.pretraining.options)
+        read = external.read_checkpoint(
+            path,
+            architecture=parameters.architecture,
+            format=str(options["format"]),
+            unpickle=bool(options["unpickle"]),
         )
+        models.load_state(network, read, allow_head_mismatch=True)
     network.to(context.device)
     if data is not None and recipe is not None:
-        history = fit(network, data, recipe, seed=derive(parameters.seed, "pretraining"), context=context)
-        weights.save_summary(folder, "history.json", history)
+        trained = fit(network, data, recipe, seed=derive(parameters.seed, "pretraining"), context=context)
+        weights.save_summary(folder, "history.json", trained.history)
     weights.save_weights(folder, models.state(network))
 
 

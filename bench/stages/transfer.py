@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,55 +14,73 @@ from bench import masks as masking
 from bench import models
 from bench.data import Split, draws
 from bench.masks import Masks
+from bench.recipe import ROBUST
 from bench.spec import Recipe, TransferParameters
 from bench.stages import networks, weights
 from bench.stages.context import Context, plain_split
 from bench.stages.fit import fit
 from bench.store import Artifact
-from bench.training.loop import train
+from bench.training.loop import Trained, train
 from bench.training.seeding import derive
 
 
 def run(parameters: TransferParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
-    """sparse.safetensors (and the mask): the transferred network; ticket.json, history.json."""
-    state = weights.load_weights(inputs["pretrain"])
-    network = networks.downstream(
-        parameters.architecture, parameters.data, parameters.source_classes, state, parameters.seed, context
-    )
+    """sparse.safetensors (and the mask): the transferred network; ticket.json, history.json.
+
+    sparse-<selection>.safetensors for every further selection of the recipe.
+    """
+    network = starting_network(parameters, inputs, context)
     masks: Masks = {}
-    summary = {"kept": None, "prunable": None, "sparsity": 0.0}
+    summary: dict[str, Any] = {"kept": None, "prunable": None, "sparsity": 0.0}
     if "ticket" in inputs:
         masks = weights.load_masks(inputs["ticket"])
-        summary = {key: value for key, value in inputs["ticket"].json(weights.TICKET).items() if key != "layers"}
+        summary = inputs["ticket"].json(weights.TICKET)
         masking.apply_(network, masks)
     adapt = finetune if parameters.transfer == "finetune" else linear
-    history = adapt(parameters, network, masks, context)
-    weights.save_summary(folder, "history.json", history)
+    trained = adapt(parameters, network, masks, context)
+    weights.save_summary(folder, "history.json", trained.history)
+    summary |= weights.cost_summary(network, masks, parameters.data.resolution)
     weights.save_summary(folder, weights.TICKET, summary)
     weights.save_sparse(folder, models.state(network), masks)
+    for selection, state in trained.others.items():
+        # Last: the network is no longer needed as it was.
+        network.load_state_dict(state)
+        weights.save_sparse(folder, models.state(network), masks, selection)
 
 
-def finetune(
-    parameters: TransferParameters, network: models.Network, masks: Masks, context: Context
-) -> list[dict[str, float]]:
+def starting_network(
+    parameters: TransferParameters, inputs: Mapping[str, Artifact], context: Context
+) -> models.Network:
+    """The network before its training, with a new head: pre-trained, or as the ticket says."""
+    data, source = parameters.data, parameters.source_classes
+    state = weights.load_weights(inputs["pretrain"])
+    for role in ("start", "ticket"):
+        if role in inputs and weights.START in inputs[role].manifest["files"]:
+            head = models.head_name(parameters.architecture)
+            started = weights.load_weights(inputs[role], weights.START)
+            # Its head may be of another task; the new one replaces it anyway.
+            state |= {name: value for name, value in started.items() if not name.startswith(f"{head}.")}
+            break
+    return networks.downstream(parameters.architecture, data, source, state, parameters.seed, context)
+
+
+def finetune(parameters: TransferParameters, network: models.Network, masks: Masks, context: Context) -> Trained:
     """Train every kept weight and the head."""
     data, recipe, seed = parameters.data, parameters.recipe, derive(parameters.seed, "transfer")
     return fit(network, data, recipe, seed=seed, context=context, masks=masks or None)
 
 
-def linear(
-    parameters: TransferParameters, network: models.Network, masks: Masks, context: Context
-) -> list[dict[str, float]]:
+def linear(parameters: TransferParameters, network: models.Network, masks: Masks, context: Context) -> Trained:
     """Train the head on frozen features (statistics of normalisation layers frozen too).
 
-    Without augmentation and attack the features of an image never change: they are computed once and the head
+    Where images reach the network as they are, their features never change: they are computed once and the head
     trains on them, which is exact.
     """
     data, recipe, seed = parameters.data, parameters.recipe, derive(parameters.seed, "transfer")
     network.requires_grad_(False)
     head = models.head(network).requires_grad_(True)
     network.eval()
-    if recipe.augmentation or recipe.attack is not None:
+    if recipe.augmentation or recipe.attack is not None or recipe.sigma or ROBUST in recipe.select:
         trained = list(head.parameters())
         return fit(network, data, recipe, seed=seed, context=context, parameters=trained, frozen=True)
     batch = max(recipe.batch_size, 256)
@@ -76,16 +94,27 @@ def linear(
         rank=context.run.rank,
         world_size=context.run.world_size,
     )
-    return train(
+    trained_head = train(
         head,
         batches,
         recipe,
         loss=networks.objective(recipe),
         seed=seed,
         run=context.run,
-        validate=feature_validator(*held_out),
+        validate={"validation_accuracy": feature_validator(*held_out)},
         frozen=True,
     )
+    return Trained(trained_head.history, whole_states(network, trained_head.others))
+
+
+def whole_states(network: models.Network, heads: Mapping[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """States of the network with each of these heads."""
+    names = models.head_parameters(network)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    return {
+        selection: state | {f"body.{name}": head[name.rpartition(".")[2]] for name in names}
+        for selection, head in heads.items()
+    }
 
 
 class FeatureBatch(NamedTuple):

@@ -14,10 +14,13 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from bench import masks as masking
+from bench import models
 from bench.masks import Masks
 from bench.store import Artifact, disk_errors, write_json
 
 WEIGHTS, MASK, SPARSE, TICKET = "weights.safetensors", "mask.safetensors", "sparse.safetensors", "ticket.json"
+# Weights that a ticket starts from where they are not the pre-trained ones.
+START = "start.safetensors"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -40,24 +43,33 @@ def save_masks(folder: Path, masks: Masks) -> None:
 
 
 def load_masks(artifact: Artifact) -> Masks:
+    """The artifact's masks; none of a dense network."""
+    if MASK not in artifact.manifest["files"]:
+        return {}
     return masking.unpack(load_arrays(artifact.file(MASK)))
 
 
-def save_sparse(folder: Path, state: Mapping[str, Tensor], masks: Masks) -> None:
-    """Kept values of masked tensors in order, the other tensors whole, and the masks."""
+def save_sparse(folder: Path, state: Mapping[str, Tensor], masks: Masks, selection: str | None = None) -> None:
+    """Kept values of masked tensors in order, the other tensors whole, and the masks.
+
+    selection: of a network beside the one that the recipe selects first.
+    """
     cpu = {key: value.detach().cpu() for key, value in state.items()}
-    save_weights(
-        folder, {key: value[masks[key].cpu()] if key in masks else value for key, value in cpu.items()}, SPARSE
-    )
+    kept = {key: value[masks[key].cpu()] if key in masks else value for key, value in cpu.items()}
+    save_weights(folder, kept, sparse_name(selection))
     if masks:
         save_masks(folder, masks)
 
 
-def load_sparse(artifact: Artifact) -> dict[str, Tensor]:
-    """The state of `save_sparse`, pruned weights zero."""
-    state = load_weights(artifact, SPARSE)
-    masks = load_masks(artifact) if MASK in artifact.manifest["files"] else {}
-    for key, mask in masks.items():
+def sparse_name(selection: str | None) -> str:
+    return SPARSE if selection is None else f"sparse-{selection}.safetensors"
+
+
+def load_sparse(artifact: Artifact, selection: str | None = None) -> dict[str, Tensor]:
+    """The state of `save_sparse`, pruned weights zero; of the first selection unless another was saved so."""
+    name = sparse_name(selection)
+    state = load_weights(artifact, name if name in artifact.manifest["files"] else SPARSE)
+    for key, mask in load_masks(artifact).items():
         whole = torch.zeros(mask.shape, dtype=state[key].dtype)
         whole[mask] = state[key]
         state[key] = whole
@@ -71,6 +83,27 @@ def ticket_summary(masks: Masks) -> dict[str, Any]:
         "prunable": sum(mask.numel() for mask in masks.values()),
         "sparsity": masking.sparsity(masks),
         "layers": {name: list(counts) for name, counts in masking.per_layer(masks).items()},
+    }
+
+
+def cost_summary(network: models.Network, masks: Masks, resolution: int) -> dict[str, Any]:
+    """What is left of the whole network: parameters and multiply-accumulates of one image, before and after.
+
+    macs_by_layer: [left, dense] of every convolution and linear layer, pruned or not.
+    """
+    dense = dict(network.body.named_parameters())
+    pruned = {name: mask.numel() - int(mask.sum()) for name, mask in masks.items()}
+    layers = {}
+    for name, times in models.uses(network, resolution).items():
+        count = dense[name].numel()
+        layers[name] = [(count - pruned.get(name, 0)) * times, count * times]
+    parameters = sum(parameter.numel() for parameter in dense.values())
+    return {
+        "parameters": parameters - sum(pruned.values()),
+        "dense_parameters": parameters,
+        "macs": sum(left for left, _ in layers.values()),
+        "dense_macs": sum(whole for _, whole in layers.values()),
+        "macs_by_layer": layers,
     }
 
 

@@ -6,21 +6,25 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from bench.masks import Holder, Masks
 from bench.models import Network
+from bench.recipe import ROBUST
 from bench.spec import Recipe
 from bench.training import distributed
 from bench.training.seeding import derive, seed_step
-from bench.training.state import Run, State, restore, save
+from bench.training.state import Best, Run, State, restore, save
 
 Loss = Callable[..., tuple[Tensor, Tensor]]
+# What a selection compares, by the name it has in the history.
+MEASURES = {"best_validation": "validation_accuracy", ROBUST: "robust_validation_accuracy"}
+Validate = Mapping[str, Callable[[nn.Module], float]]
 
 
 class Interrupted(Exception):
@@ -43,6 +47,16 @@ class Batches(Protocol):
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[Any]: ...
 
 
+class Trained(NamedTuple):
+    """`history`: one record per epoch (loss, learning rate, what was validated).
+
+    `others`: state of the whole network by selection, for every selection of the recipe after the first.
+    """
+
+    history: list[dict[str, float]]
+    others: dict[str, dict[str, Tensor]]
+
+
 def train(
     network: nn.Module,
     batches: Batches,
@@ -53,15 +67,16 @@ def train(
     run: Run,
     parameters: Sequence[nn.Parameter] | None = None,
     masks: Masks | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
     frozen: bool = False,
-) -> list[dict[str, float]]:
-    """Train in place and return the history, one record per epoch (loss, learning rate, validation accuracy).
+    epochs: int | None = None,
+) -> Trained:
+    """Train in place, all epochs of the recipe or only its first `epochs`.
 
     Batch order, augmentation, attack noise and dropout are functions of (seed, epoch or step), so a run resumed from
     its checkpoint ends bit-identical to one that was never interrupted. `parameters` are trained (default: all);
     `frozen` keeps the network in eval mode throughout (normalisation statistics do not move). Pruned weights stay
-    zero. With recipe.select = "best_validation" the network ends as it was after its best epoch.
+    zero. The network ends as the first selection of the recipe says; `validate` measures it by MEASURES' names.
     With several processes (`batches` reads this one's share) the numbers are those of one, up to rounding. Raises
     Interrupted in all at once, after writing a checkpoint, when run.stop() turns true, Diverged on a non-finite loss,
     Disconnected where another process ended.
@@ -75,6 +90,8 @@ def train(
     if holder is not None:
         holder.apply_()
     per_epoch, total = count_steps(batches, recipe)
+    if epochs is not None:
+        total = min(total, epochs * per_epoch)
     rows, stop = distributed.Rows(run.rank, run.world_size), distributed.Stop(run.stop, run.world_size)
     saved_at = time.monotonic()
     while state.step < total:
@@ -99,10 +116,12 @@ def train(
         if state.step < total:
             saved_at = pause(network, optimizer, state, run, losses=None, saved_at=saved_at, stop=stop)
         run.progress({**state.history[-1], "epoch": epoch + 1, "epochs": recipe.epochs})
-    if recipe.select == "best_validation" and state.best_network is not None:
-        network.load_state_dict(state.best_network)
+    last = network.state_dict()
+    selected = {name: state.best[name].network if name in state.best else last for name in recipe.select}
+    others = {name: copy.deepcopy(selected[name]) for name in recipe.select[1:]}
+    network.load_state_dict(selected[recipe.select[0]])
     network.eval()
-    return state.history
+    return Trained(state.history, others)
 
 
 def count_steps(batches: Batches, recipe: Recipe) -> tuple[int, int]:
@@ -193,10 +212,10 @@ def end_epoch(
     recipe: Recipe,
     *,
     per_epoch: int,
-    validate: Callable[[nn.Module], float] | None,
+    validate: Validate | None,
     run: Run,
 ) -> None:
-    """Close the epoch's record; validate after every epoch where the recipe selects, else after the last one."""
+    """Close the epoch's record; validate after every epoch that may be selected, and after the last one."""
     epoch = state.step // per_epoch
     record = {"epoch": float(epoch), "loss": state.loss_sum / per_epoch, "lr": float(optimizer.param_groups[0]["lr"])}
     state.loss_sum = 0.0
@@ -204,13 +223,18 @@ def end_epoch(
         raise Diverged(
             f"the training loss became {record['loss']} in epoch {epoch} of {recipe.epochs}; lower the learning rate"
         )
-    if validate is not None and (recipe.select == "best_validation" or epoch == recipe.epochs):
-        network.eval()
-        value = distributed.number_from_first(validate(network), run.world_size, run.device)
-        record["validation_accuracy"] = value
-        if recipe.select == "best_validation" and value > state.best_value:
-            state.best_value, state.best_epoch = value, epoch
-            state.best_network = copy.deepcopy(network.state_dict())
+    network.eval()
+    for selection, measure in MEASURES.items():
+        wanted = selection in recipe.select
+        # A recipe of fewer epochs than the first that may be selected selects among its last.
+        due = wanted and epoch >= min(recipe.select_from, recipe.epochs)
+        if selection == "best_validation":
+            due = due or epoch == recipe.epochs
+        if validate is None or measure not in validate or not due:
+            continue
+        record[measure] = distributed.number_from_first(validate[measure](network), run.world_size, run.device)
+        if wanted and (selection not in state.best or record[measure] > state.best[selection].value):
+            state.best[selection] = Best(record[measure], epoch, copy.deepcopy(network.state_dict()))
     state.history.append(record)
 
 

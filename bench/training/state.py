@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,23 +26,34 @@ class Run:
     world_size: int = 1
 
 
+class Best(NamedTuple):
+    """The network after the best epoch so far of one selection."""
+
+    value: float
+    epoch: int
+    network: dict[str, Tensor]
+
+
 @dataclass(kw_only=True, slots=True)
 class State:
-    """Everything that a checkpoint holds beside the network and the optimiser."""
+    """Everything that a checkpoint holds beside the network and the optimiser; `best` by selection."""
 
     step: int = 0
     loss_sum: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    best_value: float = -math.inf
-    best_epoch: int = -1
-    best_network: dict[str, Tensor] | None = None
+    best: dict[str, Best] = field(default_factory=dict)
 
 
 def save(network: nn.Module, optimizer: torch.optim.Optimizer, state: State, run: Run) -> None:
     """Write the checkpoint; only rank 0 does, and what it writes is the state of all."""
     if run.rank == 0:
         content = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "sums": sums_of(run)}
-        checkpoint.save(run.scratch, content | {name: getattr(state, name) for name in State.__slots__})
+        # Plain tuples: a checkpoint is read back without unpickling objects.
+        best = {name: tuple(found) for name, found in state.best.items()}
+        checkpoint.save(
+            run.scratch,
+            content | {"step": state.step, "loss_sum": state.loss_sum, "history": state.history, "best": best},
+        )
 
 
 def restore(network: nn.Module, optimizer: torch.optim.Optimizer, run: Run) -> State:
@@ -64,7 +74,12 @@ def restore(network: nn.Module, optimizer: torch.optim.Optimizer, run: Run) -> S
         return State()
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimizer"])
-    return State(**{name: content[name] for name in State.__slots__})
+    return State(
+        step=content["step"],
+        loss_sum=content["loss_sum"],
+        history=content["history"],
+        best={name: Best(*found) for name, found in content["best"].items()},
+    )
 
 
 def sums_of(run: Run) -> list[int]:

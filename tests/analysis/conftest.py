@@ -23,11 +23,13 @@ def make_row(
     metric: str = "accuracy",
     higher_is_better: bool = True,
     achieved: float | None = None,
+    selection: str = "last",
     **axes: object,
 ) -> ResultRow:
     words = {"architecture": "resnet8", "pretraining": "supervised", "source": "letters", "dataset": "digits"}
     words |= {name: axes.pop(name) for name in tuple(axes) if name in words}
-    plain = {"granularity": "unstructured", "transfer": "linear", "objective": "standard", "fraction": 1.0}
+    words |= {name: axes.pop(name, word) for name, word in (("granularity", "unstructured"), ("objective", "standard"))}
+    plain = {"transfer": "linear", "fraction": 1.0}
     cell = Cell(
         **{name: Word(label.partition("(")[0], label=label) for name, label in words.items()},
         **(plain | {"pretraining_seed": 0, "round": 10 if sparsity else 0} | axes),
@@ -39,6 +41,7 @@ def make_row(
     return ResultRow(
         cell=cell,
         metric=metric,
+        selection=selection,
         value=value,
         status=status,
         reason=reason,
@@ -46,7 +49,10 @@ def make_row(
         achieved_sparsity=(sparsity if achieved is None else achieved) if done else None,
         kept=100 if done else None,
         prunable=1000 if done else None,
+        macs=5000 if done else None,
+        dense_macs=50_000 if done else None,
         n_examples=500 if done else None,
+        flags="",
         key=f"e-{pruner}-{sparsity:g}-{seed}",
         ticket=f"t-{pruner}-{sparsity:g}",
         commit="0123abc" if done else "",

@@ -21,7 +21,7 @@ def read(path):
 def test_every_table_and_figure_is_written_and_listed(small_grid, tmp_path):
     written = write(small_grid, tmp_path)
     names = [
-        "curve_digits_accuracy_linear_standard_1.png",
+        "curve_digits_accuracy_linear_standard_last_1.png",
         "leaderboard_digits_accuracy.csv",
         "missing.csv",
         "rows.csv",
@@ -86,7 +86,7 @@ def test_files_of_an_earlier_analysis_go_and_other_files_stay(row, tmp_path):
         "leaderboard_digits_accuracy.csv",
         "leaderboard_notes.csv",
     ]
-    assert [path.name for path in tmp_path.glob("*.png")] == ["curve_digits_accuracy_linear_standard_1.png"]
+    assert [path.name for path in tmp_path.glob("*.png")] == ["curve_digits_accuracy_linear_standard_last_1.png"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,6 @@ def test_many_figures_are_drawn_in_parallel_to_the_same_bytes(row, tmp_path):
     many = [row(value=0.5, fraction=k / 10) for k in range(1, 11)]
     write(few, tmp_path / "few")
     write(many, tmp_path / "many")
-    name = "curve_digits_accuracy_linear_standard_1.png"
+    name = "curve_digits_accuracy_linear_standard_last_1.png"
     assert len(list((tmp_path / "many").glob("*.png"))) == 10
     assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "few" / name).read_bytes()

@@ -46,7 +46,7 @@ def test_a_value_that_is_not_done_is_not_a_result(row):
 
 
 def test_two_results_of_one_cell_and_metric_are_refused(row):
-    with pytest.raises(ValueError, match=r"two results of one cell and metric .*pruner omp.*seed 3"):
+    with pytest.raises(ValueError, match=r"two results of one cell, metric and selection .*pruner omp.*seed 3"):
         frame([row(seed=3, value=0.5), row(seed=3, value=0.6)], grid="toy")
 
 

@@ -37,7 +37,7 @@ def test_one_figure_per_task_metric_transfer_objective_and_fraction(row):
     ]
     settings = [shown.setting for shown in curves(rows)]
     assert len(settings) == 6
-    assert ("digits", "accuracy", "linear", "standard", 0.1) in settings
+    assert ("digits", "accuracy", "linear", "standard", "last", 0.1) in settings
 
 
 def test_a_curve_runs_from_dense_to_sparse_over_the_weights_remaining(row):

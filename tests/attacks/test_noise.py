@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from bench.attacks.noise import random_noise
+from bench.attacks.noise import _uniform, random_noise, surface_noise, uniform
 from bench.spec import Attack
 
 LINF = Attack(norm="linf", epsilon_255=8.0)
 L2 = Attack(norm="l2", epsilon_255=0.5)
 SHAPE = (6, 3, 4, 4)
 INDICES = torch.arange(6)
+LARGEST = 3_747_935
 
 
 def noise(attack, seed=0, draw=0, indices=INDICES):
@@ -74,3 +75,25 @@ def test_l2_noise_is_uniform_in_the_ball():
 
 def test_an_attack_without_random_start_has_no_noise():
     assert noise(Attack(random_start=False)) is None
+
+
+def test_numbers_lie_strictly_between_0_and_1():
+    # A stream whose first number is the largest of the 2^24, found by search: it rounded to 1, and its Gaussian to inf.
+    found = _uniform(torch.tensor([LARGEST]), 1)
+    assert found.item() == 1 - 2**-24
+    assert torch.isfinite(torch.erfinv(2 * found - 1))
+
+
+def test_rows_of_numbers_are_functions_of_seed_draw_and_index():
+    whole = uniform(5, seed=3, indices=INDICES, draw=7)
+    assert torch.equal(uniform(5, seed=3, indices=torch.tensor([4, 1]), draw=7), whole[[4, 1]])
+    assert not torch.equal(uniform(5, seed=4, indices=INDICES, draw=7), whole)
+    assert not torch.equal(uniform(5, seed=3, indices=INDICES, draw=8), whole)
+
+
+@pytest.mark.parametrize("attack", [LINF, L2], ids=["linf", "l2"])
+def test_surface_noise_lies_on_the_surface(attack):
+    found = surface_noise(SHAPE, attack, seed=0, indices=INDICES, draw=0).flatten(1)
+    sizes = found.abs().amax(1) * 255 if attack is LINF else found.norm(dim=1)
+    assert sizes.tolist() == pytest.approx([attack.epsilon_255] * 6)
+    assert abs(found.sign().mean()) < 4 / found.numel() ** 0.5

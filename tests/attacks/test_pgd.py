@@ -1,5 +1,7 @@
 """PGD finds the examples that plain implementations find, stays in its ball, and leaves the network alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 
 from bench import models
 from bench.attacks.noise import random_noise
-from bench.attacks.pgd import pgd
+from bench.attacks.pgd import pgd, pgd_until_broken
 from bench.spec import Attack, Word
 
 LINF = Attack(norm="linf", epsilon_255=8.0, step_255=2.0, steps=7)
@@ -72,7 +74,7 @@ def test_softmax_regression_is_attacked_as_by_hand(attack):
         assert np.abs(found[k].flatten().numpy() - expected).max() < 1e-12
 
 
-def plain_reference(net, images, labels, attack, noise):
+def plain_reference(net, images, labels, attack, noise, objective=nn.functional.cross_entropy):
     """One example at a time, the whole backward pass, as tutorials write it."""
     linf = attack.norm == "linf"
     epsilon, size = (attack.epsilon_255 / 255, attack.step_255 / 255) if linf else (attack.epsilon_255, attack.step_255)
@@ -88,7 +90,7 @@ def plain_reference(net, images, labels, attack, noise):
             x = (image + delta).clamp(0, 1)
             if step < attack.steps:
                 x = x.detach().requires_grad_()
-                nn.functional.cross_entropy(net(x), label).backward()
+                objective(net(x), label).backward()
                 direction = x.grad.sign() if linf else x.grad / x.grad.norm()
                 x = (x + size * direction).detach()
         found.append(x.detach())
@@ -107,6 +109,58 @@ def test_a_residual_network_is_attacked_as_by_a_plain_implementation(attack):
     assert (found - images).abs().max() > 0.01
     # Batched and single convolutions differ in the last bits of a double, which 7 steps amplify a little.
     assert (found - expected).abs().max() < 1e-9
+
+
+def plain_margin(logits, label):
+    """The largest wrong logit less the right one, of one example."""
+    wrong = [logits[0, k] for k in range(logits.shape[1]) if k != label]
+    return torch.stack(wrong).max() - logits[0, label[0]]
+
+
+@ATTACKS
+def test_the_margin_is_attacked_as_by_a_plain_implementation(attack):
+    net = network(torch.float64)
+    images, labels = examples(dtype=torch.float64)
+    images = images * 0.8 + 0.1 if attack is LINF else images * 0.2 + 0.4
+    noise = start(images, attack).double()
+    found = pgd(net, images, labels, dataclasses.replace(attack, loss="margin"), noise=noise)
+    expected = plain_reference(net.eval(), images, labels, attack, noise, plain_margin)
+    assert (found - expected).abs().max() < 1e-9
+    assert not torch.allclose(found, pgd(net, images, labels, attack, noise=noise))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_one_full_step_without_a_random_start_is_the_fast_gradient_method(norm):
+    net = network(torch.float64).eval()
+    images, labels = examples(dtype=torch.float64)
+    attack = Attack(norm=norm, epsilon_255=4.0, step_255=4.0, steps=1, random_start=False)
+    x = images.clone().requires_grad_()
+    nn.functional.cross_entropy(net(x), labels).backward()
+    if norm == "linf":
+        expected = images + 4 / 255 * x.grad.sign()
+    else:
+        expected = images + 4 * x.grad / x.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    found = pgd(net, images, labels, attack, noise=None)
+    assert (found - expected.clamp(0, 1)).abs().max() < 1e-12
+
+
+@ATTACKS
+def test_until_broken_keeps_the_first_wrong_iterate_and_else_the_last(attack):
+    net = network(torch.float64).eval()
+    images, _ = examples(n=40, dtype=torch.float64)
+    labels = net(images).argmax(dim=1)
+    attack = dataclasses.replace(attack, epsilon_255=attack.epsilon_255 / 8, step_255=attack.step_255 / 16)
+    noise = start(images, attack).double() / 10
+    found = pgd_until_broken(net, images, labels, attack, noise=noise)
+    # Zero steps are the projected start: a step of size zero.
+    iterates = [pgd(net, images, labels, dataclasses.replace(attack, steps=1, step_255=0.0), noise=noise)]
+    iterates += [pgd(net, images, labels, dataclasses.replace(attack, steps=k), noise=noise) for k in range(1, 8)]
+    firsts = []
+    for row in range(40):
+        wrong = [k for k in range(8) if net(iterates[k][row : row + 1]).argmax() != labels[row]]
+        firsts.append(wrong[0] if wrong else 7)
+        assert (found[row] - iterates[firsts[-1]][row]).abs().max() < 1e-9
+    assert 0 < sum(first < 7 for first in firsts) < 40
 
 
 @ATTACKS

@@ -11,10 +11,15 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from bench.catalog import DATASETS, load
-from bench.data import DataError, beton, sources
+from bench.data import DataError, beton
+from bench.data.places import PLACES, looked_for
 from bench.spec import Word
 
 DRAW = np.random.default_rng(0)
+KINDS = (
+    "CIFAR10", "CIFAR100", "SVHN", "FashionMNIST", "STL10", "GTSRB", "Caltech101", "Caltech256", "Flowers102", "OxfordIIITPet",
+    "DTD", "Food101", "FGVCAircraft", "StanfordCars", "SUN397", "EuroSAT", "PCAM", "CLEVRClassification", "Kitti",
+)  # fmt: skip
 NEEDS_FILES = [name for name, entry in DATASETS.items() if not entry.embedded]
 
 
@@ -177,13 +182,21 @@ def test_an_image_that_is_not_one_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", NEEDS_FILES)
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_missing_files_name_where_they_were_looked_for(name, split, tmp_path):
+def test_missing_files_name_where_they_were_looked_for_and_the_remedy(name, split, tmp_path):
     options = {"name": "birds", "classes": 3} if name == "folder" else {}
     with pytest.raises(DataError) as error:
         read(name, split, tmp_path / "raw", **options)
-    assert str(tmp_path / "raw") in str(error.value)
-    if name not in ("folder", "imagenet"):
-        assert f"`python -m bench.prepare {name} --download --data {tmp_path}`" in str(error.value)
+    message = str(error.value)
+    for path in looked_for(name, tmp_path / "raw", "birds"):
+        assert str(path) in message
+    by_hand = PLACES[name].by_hand
+    command = f"Run `python -m bench.prepare {name} --download --data {tmp_path}` on a machine with network"
+    assert message.endswith(by_hand[1:] if by_hand else command)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_set_that_needs_files_has_a_place():
+    assert list(PLACES) == NEEDS_FILES
 
 
 def test_a_set_of_photographs_goes_through_a_file_and_back(tmp_path):
@@ -198,16 +211,31 @@ def test_a_set_of_photographs_goes_through_a_file_and_back(tmp_path):
     assert file.widths.tolist() == [341, 340, 339]
 
 
-def test_sources_take_no_network_unless_asked(tmp_path, monkeypatch):
-    """The default of every source is download=False; with True the constructor of torchvision is told so."""
+@pytest.mark.parametrize("name", [name for name in NEEDS_FILES if not PLACES[name].by_hand])
+def test_sources_take_no_network_unless_asked(name, tmp_path, monkeypatch):
+    """With files there torchvision is told not to download; with download=True it is asked before they are looked for."""
     asked = []
 
     def constructor(**arguments):
         asked.append(arguments["download"])
         raise RuntimeError("stop here")
 
-    monkeypatch.setattr(datasets, "CIFAR10", constructor)
-    for options in ({}, {"download": True}):
-        with pytest.raises(DataError, match="stop here"):
-            sources.cifar10("train", tmp_path, **options)
-    assert asked == [False, True]
+    for kind in KINDS:
+        monkeypatch.setattr(datasets, kind, constructor)
+    source = load(DATASETS[name].source)
+    with pytest.raises(DataError, match="stop here"):
+        source("train", tmp_path, download=True)
+    for path in looked_for(name, tmp_path):
+        path.mkdir(parents=True)
+    with pytest.raises(DataError):
+        source("train", tmp_path)
+    # Caltech's folders and PatchCamelyon's files are read without torchvision.
+    assert asked == ([True] if name in ("caltech101", "caltech256", "pcam") else [True, False])
+
+
+@pytest.mark.parametrize("name", [name for name in NEEDS_FILES if PLACES[name].by_hand and name != "folder"])
+def test_what_nothing_downloads_is_never_asked_for(name, tmp_path, monkeypatch):
+    for kind in KINDS:
+        monkeypatch.setattr(datasets, kind, lambda **_: pytest.fail("asked torchvision"))
+    with pytest.raises(DataError, match="missing or damaged"):
+        load(DATASETS[name].source)("train", tmp_path, download=True)

@@ -1,5 +1,6 @@
 """What every metric of the catalog promises, and what each measures."""
 
+import json
 import math
 from typing import NamedTuple
 
@@ -9,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import catalog, models
-from bench.attacks.noise import random_noise
-from bench.attacks.pgd import pgd
-from bench.metrics import accuracy, robust
-from bench.metrics.evaluation import in_order
-from bench.spec import Attack, Word
+from bench.metrics import accuracy
+from bench.metrics.evaluation import Conditions, in_order
+from bench.spec import Attack, Prunable, Word
 
 ATTACK = Attack(epsilon_255=8.0, step_255=4.0, steps=4, restarts=2)
 
@@ -45,47 +44,83 @@ def batches(sizes=(5, 3, 4), order=None, net=None):
     return [Batch(images[part], labels[part], part) for part in positions.split(list(sizes))]
 
 
-@pytest.mark.parametrize("name", catalog.METRICS)
+# AutoAttack asks a network thousands of times.
+METRICS = [pytest.param(name, marks=pytest.mark.slow) if name == "autoattack" else name for name in catalog.METRICS]
+
+
+def conditions(name, net, parts, **changes):
+    """What the stage gives a metric: every further set, a ticket's masks and pre-trained weights, an attack if need be."""
+    names = models.prunable(net, Prunable())
+    pretrained = {key: value.clone() for key, value in models.state(net).items()}
+    masks = {key: pretrained[key].abs() > pretrained[key].abs().median() for key in names}
+    given = {
+        "batches": lambda: parts,
+        "seed": 4,
+        "attack": ATTACK if catalog.METRICS[name].attacks else None,
+        "options": {
+            key: option.default for key, option in catalog.METRICS[name].options.items() if option.default is not None
+        },
+        "others": dict.fromkeys(
+            ("out", "source"), lambda: [part._replace(images=1 - part.images) for part in batches((7, 2))]
+        ),
+        "masks": masks,
+        "pretrained": pretrained,
+    }
+    return Conditions(**given | changes)
+
+
+def evaluate(name, net, parts, **changes):
+    return catalog.load(catalog.METRICS[name].module).evaluate(net, conditions(name, net, parts, **changes))
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_every_metric_reports_exactly_what_it_declares_and_leaves_the_network(name):
-    entry = catalog.METRICS[name]
     net = network().train()
     net.body.bn1.eval()
     before = {key: value.clone() for key, value in models.state(net).items()}
-    attack = ATTACK if entry.attacks else None
-    found = catalog.load(entry.module).evaluate(net, batches(), attack=attack, seed=0, options={})
-    assert list(found.metrics) == list(entry.reports)
+    drawn = torch.get_rng_state()
+    found = evaluate(name, net, batches())
+    assert list(found.metrics) == list(catalog.METRICS[name].reports)
     assert all(isinstance(value, float) and math.isfinite(value) for value in found.metrics.values())
-    assert found.examples["correct"].dtype == np.bool_
-    assert all(values.shape == (12,) for values in found.examples.values())
+    assert all(values.shape[0] == 12 for values in found.examples.values())
+    assert found.examples.get("correct", np.zeros(12, np.bool_)).dtype == np.bool_
+    assert json.loads(json.dumps(found.details)) == found.details
+    assert all(isinstance(flag, str) for flag in found.flags)
     assert net.training
     assert not net.body.bn1.training
     assert all(torch.equal(models.state(net)[key], value) for key, value in before.items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
+    assert torch.equal(torch.get_rng_state(), drawn)
 
 
-@pytest.mark.parametrize("name", catalog.METRICS)
+@pytest.mark.parametrize("name", METRICS)
 def test_neither_the_batches_nor_their_order_matter(name):
-    module = catalog.load(catalog.METRICS[name].module)
     net = network()
-    attack = ATTACK if catalog.METRICS[name].attacks else None
     order = [7, 0, 11, 3, 1, 2, 9, 8, 4, 10, 6, 5]
-    one = module.evaluate(net, batches((12,), net=net), attack=attack, seed=0, options={})
-    many = module.evaluate(net, batches((1, 6, 5), order=order, net=net), attack=attack, seed=0, options={})
+    one = evaluate(name, net, batches((12,), net=net))
+    many = evaluate(name, net, batches((1, 6, 5), order=order, net=net))
     for key, values in one.examples.items():
         assert np.allclose(values, many.examples[key], atol=1e-5)
     assert one.metrics == pytest.approx(many.metrics, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", catalog.METRICS)
+@pytest.mark.parametrize("name", METRICS)
 def test_no_examples_and_infinite_outputs_are_refused(name):
-    module = catalog.load(catalog.METRICS[name].module)
-    attack = ATTACK if catalog.METRICS[name].attacks else None
-    with pytest.raises(ValueError, match="no examples"):
-        module.evaluate(network(), [], attack=attack, seed=0, options={})
+    with pytest.raises(ValueError, match=r"no examples|two images and more, found 0"):
+        evaluate(name, network(), [])
     diverged = network()
-    models.head(diverged).weight.data.fill_(float("inf"))
+    diverged.body.bn1.weight.data.fill_(float("inf"))
     with pytest.raises(ValueError, match="not finite"):
-        module.evaluate(diverged, batches(), attack=attack, seed=0, options={})
+        evaluate(name, diverged, batches())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_stops_between_batches_where_it_is_told_to(name):
+    def pause():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(name, network(), batches(), pause=pause)
 
 
 class Table(nn.Module):
@@ -101,98 +136,10 @@ def test_accuracy_and_nll_by_hand():
     labels = torch.tensor([0, 2, 1])
     # p = 2/4, 1/3 (not the argmax: ties go to the first class), 4/6
     parts = [Batch(images[[2]], labels[[2]], torch.tensor([2])), Batch(images[:2], labels[:2], torch.tensor([0, 1]))]
-    found = accuracy.evaluate(Table(), parts, attack=None, seed=0, options={})
+    found = accuracy.evaluate(Table(), Conditions(batches=lambda: parts))
     assert found.examples["correct"].tolist() == [True, False, True]
     assert found.examples["nll"].tolist() == pytest.approx([math.log(2), math.log(3), math.log(3 / 2)], rel=1e-6)
-    assert found.metrics["accuracy"] == pytest.approx(2 / 3)
-    assert found.metrics["nll"] == pytest.approx(math.log(2 * 3 * 1.5) / 3)  # over examples, not over batches
-
-
-def test_robust_means_right_clean_and_after_every_restart():
-    net = network()
-    parts = batches(net=net)
-    found = robust.evaluate(net, parts, attack=ATTACK, seed=4, options={}).examples["correct"]
-    net.eval()
-    images, labels = (torch.cat([getattr(part, field) for part in parts]) for field in ("images", "labels"))
-    by_hand = [net(images).argmax(dim=1) == labels]
-    for restart in range(2):
-        noise = random_noise(tuple(images.shape), ATTACK, seed=4, indices=torch.arange(12), draw=restart)
-        by_hand.append(net(pgd(net, images, labels, ATTACK, noise=noise)).argmax(dim=1) == labels)
-    assert found.tolist() == (by_hand[0] & by_hand[1] & by_hand[2]).tolist()
-    assert 0 < by_hand[0].sum() < 12
-
-
-def test_every_restart_starts_the_survivors_at_their_own_noise(monkeypatch):
-    net, starts = network(), []
-
-    def attacked(network, images, labels, attack, *, noise):
-        starts.append(noise)
-        # The first restart breaks its first example, by the image of one that is wrong clean.
-        return torch.cat([wrong, images[1:]]) if len(starts) == 1 else images
-
-    (part,) = batches((12,), order=[7, 0, 11, 3, 1, 2, 9, 8, 4, 10, 6, 5])
-    predicted = net.eval()(part.images).argmax(dim=1)
-    part = part._replace(labels=torch.where(torch.arange(12) < 4, (predicted + 1) % 3, predicted))
-    wrong = part.images[predicted != predicted[4]][:1]
-    monkeypatch.setattr(robust, "pgd", attacked)
-    found = robust.evaluate(net, [part], attack=ATTACK, seed=4, options={})
-    alive = [1, 2, 9, 8, 4, 10, 6, 5]  # indices of the eight that are right clean
-    for restart, indices in enumerate((alive, alive[1:])):
-        shape = (len(indices), 3, 8, 8)
-        expected = random_noise(shape, ATTACK, seed=4, indices=torch.tensor(indices), draw=restart)
-        assert torch.equal(starts[restart], expected)
-    assert found.examples["correct"].nonzero()[0].tolist() == sorted(alive[1:])
-
-
-def test_an_example_that_is_wrong_clean_is_not_robust_even_if_the_attack_helps():
-    """A threshold at 0.5 on the pixel, whose loss surface leads the attack to the right side."""
-
-    class Trap(nn.Module):
-        def forward(self, images):
-            x = images[:, 0, 0, 0]
-            return torch.stack([torch.zeros_like(x), torch.where(x > 0.5, 3 - x, x - 3)], dim=1)
-
-    batch = Batch(torch.full((1, 3, 1, 1), 0.49), torch.tensor([1]), torch.tensor([0]))
-    attack = Attack(epsilon_255=255.0, step_255=255.0, steps=1, random_start=False)
-    with torch.no_grad():
-        trap = Trap()
-        # From 0.49 the gradient of the loss points down, so plant the start on the far side instead.
-        moved = pgd(trap, batch.images, batch.labels, attack, noise=torch.full((1, 3, 1, 1), 0.2))
-        assert trap(moved).argmax(dim=1).item() == 1
-    assert robust.evaluate(trap, [batch], attack=attack, seed=0, options={}).metrics == {"pgd_accuracy": 0.0}
-
-
-def test_more_restarts_never_help_and_broken_examples_are_attacked_no_more():
-    class Counting(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner, self.seen = inner, 0
-
-        def forward(self, images):
-            self.seen += len(images)
-            return self.inner(images)
-
-    net = Counting(network())
-    parts = batches((40, 20), net=net)
-    survivors = []
-    for restarts in (1, 2, 4):
-        net.seen = 0
-        attack = Attack(epsilon_255=1.0, step_255=0.5, steps=3, restarts=restarts)
-        found = robust.evaluate(net, parts, attack=attack, seed=0, options={})
-        survivors.append(found.examples["correct"])
-        clean_only = 60
-        assert net.seen <= clean_only + 40 * restarts * (3 + 1)
-        if restarts == 1:
-            # 60 clean, then the 40 that were right: 3 steps and one prediction each.
-            assert net.seen == clean_only + 40 * 4
-    assert (survivors[1] <= survivors[0]).all()
-    assert (survivors[2] <= survivors[1]).all()
-
-
-@pytest.mark.parametrize("attack", [None, Attack(batchnorm="train")], ids=["none", "train"])
-def test_robust_accuracy_needs_an_attack_in_evaluation_mode(attack):
-    with pytest.raises(ValueError, match="needs an attack in evaluation mode"):
-        robust.evaluate(network(), batches(), attack=attack, seed=0, options={})
+    assert found.metrics == {"accuracy": pytest.approx(2 / 3)}  # over examples, not over batches
 
 
 def test_values_are_placed_by_index():

@@ -6,6 +6,7 @@ import torch
 from bench import models
 from bench.data import open_split
 from bench.metrics import accuracy
+from bench.metrics.evaluation import Conditions
 from bench.stages import fit, weights
 from bench.training.loop import learning_rate
 
@@ -49,9 +50,9 @@ def trained(monkeypatch):
     seen = []
     save_sparse = weights.save_sparse
 
-    def save(folder, state, masks):
+    def save(folder, state, masks, *selection):
         seen.append({name: tensor.clone() for name, tensor in state.items()})
-        save_sparse(folder, state, masks)
+        save_sparse(folder, state, masks, *selection)
 
     monkeypatch.setattr(weights, "save_sparse", save)
     return seen
@@ -94,7 +95,12 @@ def test_a_dense_network_is_stored_whole(lab, stage, same, trained, tmp_path):
     assert outcome.status == "done", outcome.message
     artifact = store.open(found.key)
     assert set(artifact.manifest["files"]) == {"sparse.safetensors", "ticket.json", "history.json"}
-    assert artifact.json("ticket.json") == {"kept": None, "prunable": None, "sparsity": 0.0}
+    ticket = artifact.json("ticket.json")
+    assert (ticket["kept"], ticket["prunable"], ticket["sparsity"]) == (None, None, 0.0)
+    # ResNet-8 on 8 x 8 images by hand: 8^2 * 27 * 16, two of 8^2 * 9 * 16^2, then half the side and twice the width.
+    macs = 64 * 27 * 16 + 2 * 64 * 9 * 256 + 16 * 9 * (16 * 32 + 32 * 32) + 4 * 9 * (32 * 64 + 64 * 64) + 640
+    assert ticket["macs"] == ticket["dense_macs"] == macs
+    assert ticket["parameters"] == ticket["dense_parameters"] == 75_290
     assert same(trained[0], weights.load_sparse(artifact))
 
 
@@ -149,7 +155,9 @@ def test_a_head_trained_on_features_computed_once_is_the_one_trained_through_the
 @pytest.mark.parametrize("kind", ["finetune", "linear"])
 def test_selection_reads_the_validation_split_and_never_the_test_split(lab, stage, changed, opened, kind):
     # A learning rate at which epochs go up and down, so that the best one is not the last.
-    found = changed(stage(kind), recipe={"select": "best_validation", "epochs": 4, "lr": 3.0, "schedule": "constant"})
+    found = changed(
+        stage(kind), recipe={"select": ("best_validation",), "epochs": 4, "lr": 3.0, "schedule": "constant"}
+    )
     artifact = lab.compute(found)
     assert {name for name, _ in opened} == {"train", "validation"}
     by_epoch = [record["validation_accuracy"] for record in artifact.json("history.json")]
@@ -158,7 +166,7 @@ def test_selection_reads_the_validation_split_and_never_the_test_split(lab, stag
     network = models.build(parameters.architecture, classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0)
     models.load_state(network, weights.load_sparse(artifact))
     held_out = open_split(parameters.data, "validation", data_root=lab.settings.data_root, batch_size=64)
-    stored = accuracy.evaluate(network, held_out.batches(0), attack=None, seed=0, options={})
+    stored = accuracy.evaluate(network, Conditions(batches=lambda: held_out.batches(0)))
     assert stored.metrics["accuracy"] == pytest.approx(max(by_epoch), abs=1e-9)
 
 

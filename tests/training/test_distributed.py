@@ -83,7 +83,7 @@ def attack(**changes):
 
 
 TRAININGS = {
-    "supervised": (resnet8, supervised.loss, replace(RECIPE, select="best_validation"), resnet_masks),
+    "supervised": (resnet8, supervised.loss, replace(RECIPE, select=("best_validation",)), resnet_masks),
     "adversarial": (resnet8, adversarial.loss, replace(RECIPE, attack=attack()), resnet_masks),
     "attack in train mode": (resnet8, adversarial.loss, replace(RECIPE, attack=attack(batchnorm="train", norm="l2", epsilon_255=0.5, step_255=0.1)), None),
     "adamw": (resnet8, supervised.loss, replace(RECIPE, optimizer="adamw", lr=0.01, channels_last=True), None),
@@ -96,7 +96,7 @@ def trained(rank, world_size, scratch, name, stop=lambda: False, **changes):
     """State and history at the end of a training."""
     make, loss, recipe, masks = TRAININGS[name]
     network = make()
-    history = train(
+    history, _ = train(
         network,
         Toy(rank, world_size, next(network.parameters()).dtype),
         replace(recipe, **changes),
@@ -104,7 +104,7 @@ def trained(rank, world_size, scratch, name, stop=lambda: False, **changes):
         seed=3,
         run=Run(scratch=scratch, stop=stop, rank=rank, world_size=world_size),
         masks=masks() if masks else None,
-        validate=accuracy,
+        validate={"validation_accuracy": accuracy},
     )
     assert not any("forward" in vars(module) for module in network.modules())
     return {key: value.clone() for key, value in network.state_dict().items()}, history

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.objectives import supervised
-from bench.spec import Recipe
+from bench.spec import Attack, Recipe
 from bench.training import checkpoint
 from bench.training.loop import Diverged, Interrupted, Run, learning_rate, train
 
@@ -48,6 +48,9 @@ def accuracy(model):
     return float((model(toy.x).argmax(1) == toy.y).float().mean())
 
 
+VALIDATE = {"validation_accuracy": accuracy, "robust_validation_accuracy": lambda model: 1 - accuracy(model)}
+
+
 def fit(tmp_path, recipe=RECIPE, stop_at=None, **options):
     """Train; with stop_at, stop after that many looks at the stop flag and go on in a fresh network, as a new process would."""
     looks = 0
@@ -60,19 +63,21 @@ def fit(tmp_path, recipe=RECIPE, stop_at=None, **options):
     model = network()
     run = Run(scratch=tmp_path, stop=stop)
     try:
-        history = train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=run, validate=accuracy, **options)
+        history = train(
+            model, Toy(), recipe, loss=supervised.loss, seed=3, run=run, validate=VALIDATE, **options
+        ).history
     except Interrupted:
         model = network()
         history = train(
-            model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), validate=accuracy, **options
-        )
+            model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), validate=VALIDATE, **options
+        ).history
     return model, history
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("select", ["last", "best_validation"])
+@pytest.mark.parametrize("select", [("last",), ("best_validation", "best_robust_validation")])
 def test_a_resumed_run_ends_bit_identical_wherever_it_stopped(tmp_path, optimizer, select):
-    recipe = replace(RECIPE, optimizer=optimizer, select=select)
+    recipe = replace(RECIPE, optimizer=optimizer, select=select, validation_attack=Attack())
     whole, whole_history = fit(tmp_path / "whole", recipe)
     # A look at the stop flag after each of 9 steps but the very last; the tenth look never comes.
     for stop_at in range(1, 10):
@@ -100,18 +105,52 @@ def test_training_learns_and_records_every_epoch(tmp_path):
 
 
 def test_best_validation_returns_the_network_of_the_best_epoch(tmp_path):
-    recipe = replace(RECIPE, epochs=6, select="best_validation")
-    values = iter([0.1, 0.9, 0.3, 0.9, 0.2, 0.1])
+    model, states, _ = selected(tmp_path, select=("best_validation",))
+    # Of equal values the earlier epoch.
+    assert same(model.state_dict(), states[1])
+
+
+def selected(tmp_path, **fields):
+    """The network after six epochs of these clean and robust accuracies, its states by epoch, and what was trained."""
+    recipe = replace(RECIPE, epochs=6, validation_attack=Attack(), **fields)
+    clean, robust = iter([0.1, 0.9, 0.3, 0.9, 0.2, 0.1]), [0.8, 0.1, 0.2, 0.3, 0.7, 0.2]
     states = []
 
     def validate(model):
         states.append({name: value.clone() for name, value in model.state_dict().items()})
-        return next(values)
+        return next(clean)
 
+    validators = {"validation_accuracy": validate, "robust_validation_accuracy": lambda _: robust[len(states) - 1]}
     model = network()
-    train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), validate=validate)
-    # Of equal values the earlier epoch.
-    assert all(torch.equal(value, states[1][name]) for name, value in model.state_dict().items())
+    trained = train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), validate=validators)
+    return model, states, trained
+
+
+def same(left, right):
+    return all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+def test_every_selection_of_a_recipe_is_kept_and_the_first_is_the_network(tmp_path):
+    model, states, trained = selected(tmp_path, select=("best_validation", "best_robust_validation", "last"))
+    assert same(model.state_dict(), states[1])
+    assert same(trained.others["best_robust_validation"], states[0])
+    assert same(trained.others["last"], states[5])
+    assert [record["robust_validation_accuracy"] for record in trained.history] == [0.8, 0.1, 0.2, 0.3, 0.7, 0.2]
+
+
+def test_no_epoch_before_the_first_that_may_be_selected_is_validated(tmp_path):
+    _, states, trained = selected(tmp_path, select=("best_robust_validation", "best_validation"), select_from=4)
+    assert len(states) == 3
+    assert ["validation_accuracy" in record for record in trained.history] == [False] * 3 + [True] * 3
+
+
+def test_training_may_end_before_its_schedule_does(tmp_path):
+    """What early rewinding returns to: the first epochs of the whole recipe, not a shorter recipe."""
+    part, history = fit(tmp_path / "part", epochs=2)
+    whole, whole_history = fit(tmp_path / "whole")
+    assert [record["lr"] for record in history] == [record["lr"] for record in whole_history[:2]]
+    assert [record["loss"] for record in history] == [record["loss"] for record in whole_history[:2]]
+    assert not same(part.state_dict(), whole.state_dict())
 
 
 def test_frozen_training_moves_only_the_given_parameters_and_no_statistics(tmp_path):
@@ -152,7 +191,7 @@ def test_the_global_generator_decides_nothing(tmp_path):
     one, _ = fit(tmp_path / "a")
     model = network()
     torch.manual_seed(12)
-    train(model, Toy(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path / "b"), validate=accuracy)
+    train(model, Toy(), RECIPE, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path / "b"), validate=VALIDATE)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in one.state_dict().items())
 
 

@@ -1,0 +1,131 @@
+"""Grids at toy size: recipes shrunk and data sets stood in for, so that every word of a grid runs in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench import words
+from bench.catalog import DATASETS, TABLES
+from bench.ladder import Ladder
+from bench.recipes.protocol import Protocol
+
+RESOLUTION = 32
+SUFFIX = "-toy"
+# Options of words that only say how much is computed.
+SMALL = {
+    "examples": 16, "steps": 2, "restarts": 1, "rounds": 2, "rewind_epoch": 1, "iterations": 2, "queries": 4,
+    "draws": 1,
+}  # fmt: skip
+RECIPE = {
+    "epochs": 1, "batch_size": 32, "warmup_epochs": 0.0, "milestones": [], "select_from": 1, "attack": {"steps": 1},
+    "validation_attack": {"steps": 1},
+}  # fmt: skip
+ROUNDS = [0, 1, 2]
+# Axes of numbers -> how many of their values stay: the first ones, of which sparsity 0 is none.
+NUMBERS = {"seed": 1, "pretraining_seed": 1, "fraction": 2}
+
+
+def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """The fields of a grid file at toy size. Words that do not parse stay as they are, to be reported later.
+
+    Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch, one attack step), data sets
+    (`toy(of=...)` unless embedded), images of networks with the ImageNet stem (32 pixels), how much is computed by
+    words that say so, and numbers: the first seed, the first rungs of the ladder, the first two fractions. Of the
+    cells, those stay that hold every pair of values between them (bench.cells.cover).
+    """
+    small = dict(fields)
+    small["name"] = f"{fields['name']}{SUFFIX}"
+    small["source"] = fields.get("source") or [protocol.source]
+    for axis in ("architecture", "pretraining", "source", "pruner", "dataset", "evaluate"):
+        small[axis] = [_word(axis, item) for item in small[axis]]
+    for axis in NUMBERS:
+        small[axis] = list(fields[axis])[: NUMBERS[axis]]
+    small["sparsity"] = _rungs(fields["sparsity"])
+    small["cover"] = "pairs"
+    small["exclude"] = [rule for rule in (_rule(rule, small, protocol) for rule in fields["exclude"]) if rule]
+    small["override"] = _override(fields["override"], protocol)
+    return small
+
+
+def _word(axis: str, item: Any) -> Any:
+    try:
+        name, options = words.split(item, axis)
+    except words.WordError:
+        return item
+    if axis in ("dataset", "source"):
+        return _stand_in(name) if not options else item
+    known = getattr(TABLES[axis].get(name), "options", {})
+    changed: dict[str, Any] = {option: value for option, value in SMALL.items() if option in known}
+    if not options.get("rewind_epoch"):
+        changed.pop("rewind_epoch", None)
+    if "against" in options:
+        changed["against"] = _stand_in(str(options["against"]))
+    return {name: {**options, **changed}} if options or changed else name
+
+
+def _stand_in(name: str) -> str:
+    return name if name not in DATASETS or DATASETS[name].embedded else f"toy(of={name})"
+
+
+def _rungs(sparsity: Any) -> Any:
+    if isinstance(sparsity, Mapping):
+        return {**sparsity, "rounds": ROUNDS} if "rounds" in sparsity else sparsity
+    values = sparsity if isinstance(sparsity, list) else [sparsity]
+    pruned = sorted(value for value in values if value)
+    return [*(value for value in values if not value), *pruned[:2]]
+
+
+def _levels(sparsity: Any, ladder: Ladder) -> list[float]:
+    """The sparsities of `_rungs`."""
+    if not isinstance(sparsity, Mapping):
+        return list(sparsity)
+    if "rate" in sparsity or "points" in sparsity:
+        of, rate = ("survivors", "rate") if "rate" in sparsity else ("original", "points")
+        ladder = Ladder(of=of, rate=sparsity[rate])
+    return [ladder.sparsity(k) for k in ROUNDS]
+
+
+def _rule(rule: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """An exclusion in the words of the small grid; empty where it excludes only what is not there any more."""
+    changed: dict[str, Any] = {}
+    for axis, wanted in rule.items():
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if axis in ("dataset", "source"):
+            values = [_word(axis, value) for value in values]
+        elif axis in ("pruner", "architecture", "pretraining"):
+            # A bare name stands for every choice of options.
+            values = [_label(axis, value) if "(" in str(value) else value for value in values]
+        elif axis in NUMBERS:
+            values = [value for value in values if value in small[axis]]
+        elif axis == "sparsity":
+            levels = _levels(small["sparsity"], protocol.ladder)
+            values = [value for value in values if any(abs(value - level) < 1e-4 for level in levels)]
+        if not values:
+            return {}
+        changed[axis] = values
+    return changed
+
+
+def _label(axis: str, value: Any) -> str:
+    try:
+        return words.parse(_word(axis, value), axis, TABLES[axis]).label
+    except words.WordError:
+        return str(value)
+
+
+def _override(given: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        **dict.fromkeys(("pretrain", "prune", "transfer"), RECIPE),
+        "attack": {"steps": 2, "restarts": 1},
+        "data": {
+            "imagenet_stem_resolution": min(protocol.imagenet_stem_resolution, RESOLUTION),
+            "small_resolution": min(protocol.small_resolution, RESOLUTION),
+            "attack_examples": SMALL["examples"],
+        },
+    }
+    recipes = [*protocol.pretrain.values(), *protocol.prune.values(), *protocol.transfer.values()]
+    if any("resized_crop" in recipe.augmentation for recipe in recipes):
+        # At their own size the sets would be kept in memory, where images are not resized.
+        changes["data"]["loader"] = "stream"
+    return {section: {**(given.get(section) or {}), **changes.get(section, {})} for section in {**given, **changes}}
