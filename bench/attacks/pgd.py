@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.ball import ball, rows
 from bench.attacks.gradient import frozen, input_gradient
 from bench.attacks.losses import LOSSES
+from bench.models.fold import folding
 from bench.models.modes import evaluation_mode
 from bench.spec import Attack
 
@@ -19,13 +21,14 @@ def pgd(network: nn.Module, images: Tensor, labels: Tensor, attack: Attack, *, n
 
     images (n, c, h, w) in [0, 1]; the result stays in [0, 1] and in the ball of `attack`. One start only:
     restarts are the caller's. Gradients are taken with respect to the images alone; parameters, their gradients and
-    the layers' modes are as before. `attack.batchnorm` "eval": the network is in evaluation mode meanwhile;
-    "train": it stays in the mode it has, so that in training batch normalisation also learns from the iterates.
+    the layers' modes are as before. `attack.batchnorm` "eval": the network is in evaluation mode meanwhile, with its
+    batch normalisation folded, which differs by rounding; "train": it stays in the mode it has, so that in training
+    batch normalisation also learns from the iterates.
     Works under torch.no_grad. Madry et al. 2018, arXiv:1706.06083.
     """
     around, loss, size = ball(images, attack), LOSSES[attack.loss], _step(attack)
     points = images if noise is None else around.project(images + noise)
-    with frozen(network), evaluation_mode(network) if attack.batchnorm == "eval" else nullcontext():
+    with frozen(network), _mode(network, attack):
         for _ in range(attack.steps):
             _, _, gradient = input_gradient(network, points, labels, loss)
             points = around.step(points, gradient, size)
@@ -61,6 +64,15 @@ def pgd_until_broken(
             points = around.step(points, gradient, size)
     found[alive] = points
     return found
+
+
+@contextmanager
+def _mode(network: nn.Module, attack: Attack) -> Iterator[None]:
+    if attack.batchnorm == "train":
+        yield
+        return
+    with evaluation_mode(network), folding(network):
+        yield
 
 
 def _step(attack: Attack) -> float:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import TypeVar, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bench.models.network import Network
 
 Module = TypeVar("Module", bound=nn.Module)
+# Tracing takes as long as a small network's pass, and an attack in training folds the same network at every step.
+_PAIRS: WeakKeyDictionary[nn.Module, list[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def folded(network: Module) -> Module:
@@ -21,14 +27,58 @@ def folded(network: Module) -> Module:
     traced, because it branches on its input, are copied as they are.
     """
     copied = copy.deepcopy(network).eval()
-    root = copied.body if isinstance(copied, Network) else copied
-    for convolution, normalisation in _pairs(root):
-        fused = fuse_conv_bn_eval(
-            cast(nn.Conv2d, root.get_submodule(convolution)), cast(nn.BatchNorm2d, root.get_submodule(normalisation))
-        )
-        root.set_submodule(convolution, fused)
-        root.set_submodule(normalisation, nn.Identity())
+    root = _root(copied)
+    for name, module in _replacements(root, _pairs(root)).items():
+        root.set_submodule(name, module)
     return copied
+
+
+@contextmanager
+def folding(network: nn.Module) -> Iterator[None]:
+    """Inside, the network itself computes as `folded` does; its weights must not change there.
+
+    For a network in evaluation mode. Weights that are computed (torch.nn.utils.parametrize) are not folded, for they
+    may be computed anew at a forward pass. Afterwards every module is in its place again.
+    """
+    root = _root(network)
+    if root not in _PAIRS:
+        _PAIRS[root] = _pairs(root)
+    replacements = _replacements(root, _PAIRS[root])
+    own = {name: root.get_submodule(name) for name in replacements}
+    try:
+        for name, module in replacements.items():
+            root.set_submodule(name, module)
+        yield
+    finally:
+        for name, module in own.items():
+            root.set_submodule(name, module)
+
+
+def _root(network: nn.Module) -> nn.Module:
+    return network.body if isinstance(network, Network) else network
+
+
+@torch.no_grad()
+def _replacements(root: nn.Module, pairs: list[tuple[str, str]]) -> dict[str, nn.Module]:
+    """Name -> what stands in its place: a convolution that normalises as well, and after it nothing."""
+    found: dict[str, nn.Module] = {}
+    for convolution, normalisation in pairs:
+        conv, norm = root.get_submodule(convolution), root.get_submodule(normalisation)
+        # By type: the pairs are those of the first trace, and a parametrised convolution has a class of its own.
+        if type(conv) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d):
+            found[convolution], found[normalisation] = _fused(conv, norm), nn.Identity()
+    return found
+
+
+def _fused(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    fused = copy.copy(conv)
+    fused._parameters = {"weight": nn.Parameter(weight, False), "bias": nn.Parameter(bias, False)}
+    return fused
 
 
 def _pairs(root: nn.Module) -> list[tuple[str, str]]:

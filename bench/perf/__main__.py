@@ -20,7 +20,7 @@ from bench.launch.devices import cores
 from bench.perf import Unavailable
 from bench.store import write_json
 
-BENCHMARKS = ("plan", "loader", "mask", "start")
+BENCHMARKS = ("plan", "loader", "mask", "train", "attack", "start")
 # What needs more than Python: SLURM's programs.
 ON_REQUEST = ("slurm",)
 
@@ -60,14 +60,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(rows: Sequence[dict[str, Any]], load: float) -> Table:
-    """Rows by benchmark; the ratio is to the benchmark's first case."""
+    """Rows by benchmark, with the range over the repeats where it is known; the ratio is to the benchmark's first case.
+
+    A case without a value could not be measured.
+    """
     found = Table(title=f"medians, {cores()} cores, load {load:.1f}", title_justify="left", box=None, pad_edge=False)
-    for name in ("benchmark", "case", "value", "unit", "ratio"):
-        found.add_column(name, justify="right" if name in ("value", "ratio") else "left")
+    for name in ("benchmark", "case", "value", "range", "unit", "ratio"):
+        found.add_column(name, justify="right" if name in ("value", "range", "ratio") else "left")
     for row in rows:
-        value = f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:.3g}"
-        found.add_row(row["benchmark"], row["case"], value, row["unit"], f"{row['ratio']:.3g}")
+        value, ratio = (number(row[name]) for name in ("value", "ratio"))
+        spread = f"{number(row['low'])}-{number(row['high'])}" if row.get("low") is not None else ""
+        found.add_row(row["benchmark"], row["case"], value, spread, row["unit"], ratio)
     return found
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

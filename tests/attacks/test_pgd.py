@@ -295,3 +295,12 @@ def test_the_memory_format_stays():
     for attack in (LINF, L2):
         found = pgd(net, images, labels, attack, noise=start(images, attack))
         assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("batchnorm", "calls"), [("eval", 0), ("train", 3)])
+def test_batch_normalisation_is_folded_only_in_evaluation_mode(batchnorm, calls):
+    net, seen = network(), []
+    net.body.bn1.register_forward_hook(lambda *_: seen.append(1))
+    pgd(net, *examples(), Attack(steps=3, batchnorm=batchnorm), noise=None)
+    assert len(seen) == calls
+    assert net.training

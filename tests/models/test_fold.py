@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from bench import catalog, models
-from bench.models.fold import folded
+from bench.models.fold import folded, folding
+from bench.pruners import lmp
 from bench.spec import Word
 
 
@@ -81,3 +82,54 @@ def test_what_cannot_be_folded_is_copied(kind):
     net, images = kind().eval(), torch.rand(2, 3, 4, 4)
     assert torch.equal(folded(net)(images), net(images))
     assert isinstance(folded(net).bn, nn.BatchNorm2d)
+
+
+def test_a_network_is_folded_in_place_for_a_while():
+    net, images = network("resnet8").eval(), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    modules, state = dict(net.named_modules()), {name: value.clone() for name, value in net.state_dict().items()}
+    with torch.no_grad():
+        expected = net(images)
+        with folding(net):
+            found = net(images)
+            assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
+    assert list(net.named_modules()) == list(modules.items())
+    assert list(net.state_dict()) == list(state)
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_folding_ends_where_the_body_raises():
+    net = network("resnet8").eval()
+    before = list(net.named_modules())
+    with pytest.raises(KeyError, match="stop"), folding(net):
+        raise KeyError("stop")
+    assert list(net.named_modules()) == before
+
+
+def test_folding_reads_the_weights_anew_every_time():
+    net, images = network("resnet8").eval(), torch.rand(2, 3, 16, 16)
+    with torch.no_grad(), folding(net):
+        before = net(images)
+    with torch.no_grad():
+        net.body.conv1.weight.mul_(2)
+        net.body.bn1.running_mean.add_(1)
+        expected = net(images)
+        with folding(net):
+            found = net(images)
+    assert (expected - before).abs().max() > 0.1
+    assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+def test_masks_that_are_chosen_at_the_forward_pass_are_not_folded():
+    net, images = network("resnet8").eval(), torch.rand(2, 3, 16, 16)
+    names = ("conv1.weight",)
+    (scores,) = lmp.attach(net, names, keep=200, granularity=Word("unstructured"), allocation="global", seed=0)
+    with torch.no_grad():
+        with folding(net):
+            before = net(images)
+        scores.copy_(scores.flatten().flip(0).view_as(scores))
+        with folding(net):
+            found = net(images)
+        expected = net(images)
+    assert (expected - before).abs().max() > 1e-2
+    assert ((found - expected).abs().max() / expected.abs().max()).item() < 1e-5
