@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis import files, terminal
+from analysis import files, plots, terminal
 from analysis.frame import frame
 from analysis.leaderboard import leaderboard
 from bench import results
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = options.out or options.root / "analysis" / _folder(grid.name, options.only)
         table = frame(results.rows(grid, root=options.root), grid=grid.name)
         board = leaderboard(table)
-        written = files.write(table, board, out)
+        written = files.write(table, board, out, figures=options.figures)
     except (GridError, StoreError) as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     console = Console()
     terminal.show(table, board, written, Console(width=max(console.width, terminal.WIDTH)))
+    settings = len(plots.curves(table, board))
+    if settings > options.figures:
+        console.print(f"{options.figures} of {settings} curves are drawn: --figures {settings} draws all.")
     return 0
 
 
@@ -49,6 +52,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where to write (default: ROOT/analysis/<grid name>)")
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=VALUE", help="these cells and their dense references alone"
+    )
+    parser.add_argument(
+        "--figures",
+        type=int,
+        default=files.MAX_FIGURES,
+        metavar="N",
+        help="draw at most N curves (default: %(default)s)",
     )
     return parser.parse_intermixed_args(arguments)
 

@@ -17,11 +17,15 @@ from analysis.statistics import CONFIDENCE
 CONTENTS = "analysis.json"
 DECIMALS = 6
 SCHEMA_VERSION = 1
+# A figure takes up to a second, and a large grid has hundreds: beyond this many they are drawn on request.
+MAX_FIGURES = 60
 _FEW_FIGURES = 8
 
 
-def write(table: pd.DataFrame, board: pd.DataFrame, out: Path) -> list[Path]:
-    """Write every table and figure of a `frame` and its `leaderboard` into `out`; returns their paths.
+def write(table: pd.DataFrame, board: pd.DataFrame, out: Path, *, figures: int = MAX_FIGURES) -> list[Path]:
+    """Write the tables and at most `figures` figures of a `frame` and its `leaderboard` into `out`; returns the paths.
+
+    Settings with the most sparsities are drawn first, of these the ones with the most entries.
 
     Files that an earlier analysis left there, and this one does not write, are removed: a leaderboard that
     no longer belongs to the grid would be read as if it did. Other files stay. Raises OSError.
@@ -33,11 +37,18 @@ def write(table: pd.DataFrame, board: pd.DataFrame, out: Path) -> list[Path]:
     names = _names("leaderboard", board[["dataset", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     for (dataset, metric), entries in board.groupby(["dataset", "metric"], sort=True):
         written.append(_csv(entries, out / f"{names[dataset, metric]}.csv", decimals=DECIMALS))
-    written += _figures(plots.curves(table, board), out)
+    written += _figures(most_telling(plots.curves(table, board), figures), out)
     _contents(table, written, out)
     for name in earlier - {path.name for path in written}:
         (out / name).unlink(missing_ok=True)
     return written
+
+
+def most_telling(curves: Sequence[plots.Curves], count: int) -> list[plots.Curves]:
+    """At most `count` of them, those with the most sparsities and entries, in their order."""
+    order = sorted(curves, key=lambda shown: (-shown.entries["sparsity"].nunique(), -len(shown.entries)))[:count]
+    chosen = {shown.setting for shown in order}
+    return [shown for shown in curves if shown.setting in chosen]
 
 
 def _csv(table: pd.DataFrame, path: Path, *, decimals: int | None) -> Path:
@@ -51,7 +62,7 @@ def _csv(table: pd.DataFrame, path: Path, *, decimals: int | None) -> Path:
 
 
 def _figures(curves: Sequence[plots.Curves], out: Path) -> list[Path]:
-    """Draw on all cores: a figure takes up to a second and a large grid has hundreds."""
+    """Draw on all cores."""
     names = _names("curve", (shown.setting for shown in curves))
     paths = [out / f"{names[shown.setting]}.png" for shown in curves]
     if len(paths) < _FEW_FIGURES:

@@ -15,7 +15,7 @@ from bench.results import STATUSES
 
 TOP = 3
 # Columns cut short say nothing: a narrower terminal wraps the lines of the table instead.
-WIDTH = 132
+WIDTH = 160
 MAX_LEADERBOARDS = 8
 _SHOWN = tuple(name for name in ENTRY if name not in ("dataset", "metric", "round", "sparsity"))
 

@@ -123,3 +123,13 @@ def test_many_figures_are_drawn_in_parallel_to_the_same_bytes(row, tmp_path):
     name = "curve_digits_accuracy_linear_standard_last_1.png"
     assert len(list((tmp_path / "many").glob("*.png"))) == 10
     assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "few" / name).read_bytes()
+
+
+def test_beyond_the_limit_the_settings_with_the_most_sparsities_are_drawn(row, tmp_path):
+    rows = [row("omp", sparsity, value=0.5, dataset="digits") for sparsity in (0.5, 0.9)]
+    rows += [row("omp", 0.5, value=0.5, dataset=name) for name in ("digit_glyphs", "digits_noisy")]
+    table = frame(rows, grid="toy")
+    written = files.write(table, leaderboard(table), tmp_path, figures=1)
+    assert [path.name for path in written if path.suffix == ".png"] == [
+        "curve_digits_accuracy_linear_standard_last_1.png"
+    ]
