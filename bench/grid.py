@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from bench import cells, toy, words
-from bench.catalog import DATASETS, TABLES
+from bench.catalog import TABLES
 from bench.gridfile import FileError, Where, apply_override, explain, load_yaml, place
 from bench.ladder import Ladder
 from bench.recipes import PROTOCOLS
@@ -184,8 +184,6 @@ def parse_axes(file: GridFile, report: Report) -> tuple[Protocol, cells.Axes]:
                 found.append(words.parse(item, axis, table))
             except words.WordError as error:
                 report((axis, i), str(error))
-            else:
-                _check_stand_in(axis, i, found[-1], report)
         parsed[axis] = tuple(found)
         _check_values(axis, found, len(items), report)
     for axis in ("fraction", "seed", "pretraining_seed"):
@@ -204,13 +202,6 @@ def parse_axes(file: GridFile, report: Report) -> tuple[Protocol, cells.Axes]:
         ladder=ladder,
     )
     return protocol, values
-
-
-def _check_stand_in(axis: str, i: int, word: Word, report: Report) -> None:
-    of = dict(word.options).get("of")
-    if axis in ("dataset", "source") and of is not None and not getattr(DATASETS.get(str(of)), "classes", 0):
-        known = words.suggestion(str(of), [name for name, entry in DATASETS.items() if entry.classes])
-        report((axis, i), f'{axis} {word}: "{of}" is no set with a fixed shape {known}')
 
 
 def _iterative(pruners: Sequence[Word]) -> bool:

@@ -203,15 +203,24 @@ def describe(stages: Mapping[str, Stage], key: str) -> str:
     stage = stages[key]
     inputs, parameters = dict(stage.inputs), stage.parameters
     if isinstance(parameters, EvaluateParameters):
-        return f"{describe(stages, inputs['transfer'])}, {parameters.metric}"
+        # Some metrics are of the pre-trained network and a set.
+        of = describe(stages, inputs["transfer" if "transfer" in inputs else "pretrain"])
+        on = "" if "transfer" in inputs else f" on {parameters.data.dataset}"
+        return f"{of}, {parameters.metric}{on}"
     seed = f" seed {parameters.seed}" if parameters.seed else ""
     if isinstance(parameters, PretrainParameters):
         return f"{parameters.architecture} {parameters.pretraining}{seed}"
     if isinstance(parameters, PruneParameters):
         level = f"round {parameters.round}" if parameters.round is not None else shown(parameters.sparsity)
+        if parameters.control is not None:
+            level += f" {parameters.control}"
+        if parameters.epoch is not None:
+            level = f"rewind point, epoch {parameters.epoch}"
+        if parameters.granularity.name != "unstructured":
+            level = f"{parameters.granularity} {level}"
         data = f" on {parameters.data.dataset}" if parameters.data is not None else ""
         return f"{describe(stages, inputs['pretrain'])}, {parameters.pruner} {level}{data}{seed}"
-    adversarial = " adversarial" if parameters.recipe.attack else ""
+    adversarial = (" trades" if parameters.recipe.trades_beta else " adversarial") if parameters.recipe.attack else ""
     fraction = f" {shown(parameters.data.fraction)}" if parameters.data.fraction < 1 else ""
     ticket = describe(stages, inputs.get("ticket", inputs["pretrain"]))
     return f"{ticket}, {parameters.transfer}{adversarial} {parameters.data.dataset}{fraction}{seed}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench import words
-from bench.catalog import DATASETS, TABLES
+from bench.catalog import ARCHITECTURES, DATASETS, TABLES
 from bench.ladder import Ladder
 from bench.recipes.protocol import Protocol
 
@@ -14,7 +14,7 @@ RESOLUTION = 32
 SUFFIX = "-toy"
 # Options of words that only say how much is computed.
 SMALL = {
-    "examples": 16, "steps": 2, "restarts": 1, "rounds": 2, "rewind_epoch": 1, "iterations": 2, "queries": 4,
+    "examples": 8, "steps": 2, "restarts": 1, "rounds": 2, "rewind_epoch": 1, "iterations": 2, "queries": 4,
     "draws": 1,
 }  # fmt: skip
 RECIPE = {
@@ -30,22 +30,31 @@ def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     """The fields of a grid file at toy size. Words that do not parse stay as they are, to be reported later.
 
     Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch, one attack step), data sets
-    (`toy(of=...)` unless embedded), images of networks with the ImageNet stem (32 pixels), how much is computed by
-    words that say so, and numbers: the first seed, the first rungs of the ladder, the first two fractions. Of the
-    cells, those stay that hold every pair of values between them (bench.cells.cover).
+    (`toy(of=...)` unless embedded), weights that are fetched (`random`), images (32 pixels or fewer, where the network
+    reads them, through the stream loader where recipes crop at random), how much is computed by words that say so, and
+    numbers: the first seed, the first rungs of the ladder, the first two fractions. Of the cells, those stay that hold
+    every pair of values between them (bench.cells.cover).
     """
     small = dict(fields)
     small["name"] = f"{fields['name']}{SUFFIX}"
     small["source"] = fields.get("source") or [protocol.source]
     for axis in ("architecture", "pretraining", "source", "pruner", "dataset", "evaluate"):
-        small[axis] = [_word(axis, item) for item in small[axis]]
+        changed = [_word(axis, item) for item in small[axis]]
+        small[axis] = [item for i, item in enumerate(changed) if item not in changed[:i]]
     for axis in NUMBERS:
         small[axis] = list(fields[axis])[: NUMBERS[axis]]
     small["sparsity"] = _rungs(fields["sparsity"])
     small["cover"] = "pairs"
     small["exclude"] = [rule for rule in (_rule(rule, small, protocol) for rule in fields["exclude"]) if rule]
-    small["override"] = _override(fields["override"], protocol)
+    small["override"] = _override(fields["override"], protocol, max(map(_smallest_side, small["architecture"])))
     return small
+
+
+def _smallest_side(architecture: Any) -> int:
+    """Of the images that it reads with the ImageNet stem, at least RESOLUTION."""
+    name = next(iter(architecture)) if isinstance(architecture, Mapping) else str(architecture).partition("(")[0]
+    entry = ARCHITECTURES.get(name)
+    return max(RESOLUTION, entry.sides.get("imagenet", (1, None))[0]) if entry else RESOLUTION
 
 
 def _word(axis: str, item: Any) -> Any:
@@ -55,6 +64,8 @@ def _word(axis: str, item: Any) -> Any:
         return item
     if axis in ("dataset", "source"):
         return _stand_in(name) if not options else item
+    if axis == "pretraining" and name == "torchvision":
+        return "random"
     known = getattr(TABLES[axis].get(name), "options", {})
     changed: dict[str, Any] = {option: value for option, value in SMALL.items() if option in known}
     if not options.get("rewind_epoch"):
@@ -70,7 +81,11 @@ def _stand_in(name: str) -> str:
 
 def _rungs(sparsity: Any) -> Any:
     if isinstance(sparsity, Mapping):
-        return {**sparsity, "rounds": ROUNDS} if "rounds" in sparsity else sparsity
+        if not isinstance(sparsity.get("rounds"), list):
+            return sparsity
+        # A ladder of points is short, and some granularities have only some of its rungs.
+        own = [0, *sorted(k for k in sparsity["rounds"] if k)[:2]]
+        return {**sparsity, "rounds": own if "points" in sparsity else ROUNDS}
     values = sparsity if isinstance(sparsity, list) else [sparsity]
     pruned = sorted(value for value in values if value)
     return [*(value for value in values if not value), *pruned[:2]]
@@ -83,7 +98,7 @@ def _levels(sparsity: Any, ladder: Ladder) -> list[float]:
     if "rate" in sparsity or "points" in sparsity:
         of, rate = ("survivors", "rate") if "rate" in sparsity else ("original", "points")
         ladder = Ladder(of=of, rate=sparsity[rate])
-    return [ladder.sparsity(k) for k in ROUNDS]
+    return [ladder.sparsity(k) for k in sparsity["rounds"]]
 
 
 def _rule(rule: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
@@ -95,7 +110,7 @@ def _rule(rule: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol)
             values = [_word(axis, value) for value in values]
         elif axis in ("pruner", "architecture", "pretraining"):
             # A bare name stands for every choice of options.
-            values = [_label(axis, value) if "(" in str(value) else value for value in values]
+            values = [_label(axis, value) if "(" in str(value) or value == "torchvision" else value for value in values]
         elif axis in NUMBERS:
             values = [value for value in values if value in small[axis]]
         elif axis == "sparsity":
@@ -114,12 +129,12 @@ def _label(axis: str, value: Any) -> str:
         return str(value)
 
 
-def _override(given: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+def _override(given: Mapping[str, Any], protocol: Protocol, side: int) -> dict[str, Any]:
     changes: dict[str, Any] = {
         **dict.fromkeys(("pretrain", "prune", "transfer"), RECIPE),
         "attack": {"steps": 2, "restarts": 1},
         "data": {
-            "imagenet_stem_resolution": min(protocol.imagenet_stem_resolution, RESOLUTION),
+            "imagenet_stem_resolution": min(protocol.imagenet_stem_resolution, side),
             "small_resolution": min(protocol.small_resolution, RESOLUTION),
             "attack_examples": SMALL["examples"],
         },
@@ -128,4 +143,14 @@ def _override(given: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     if any("resized_crop" in recipe.augmentation for recipe in recipes):
         # At their own size the sets would be kept in memory, where images are not resized.
         changes["data"]["loader"] = "stream"
-    return {section: {**(given.get(section) or {}), **changes.get(section, {})} for section in {**given, **changes}}
+    merged: dict[str, Any] = {}
+    for section in {**given, **changes}:
+        own, ours = dict(given.get(section) or {}), changes.get(section, {})
+        # Of an attack only its length changes.
+        nested = {
+            name: {**own[name], **value}
+            for name, value in ours.items()
+            if isinstance(value, Mapping) and isinstance(own.get(name), Mapping)
+        }
+        merged[section] = {**own, **ours, **nested}
+    return merged

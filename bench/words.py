@@ -31,7 +31,12 @@ def parse(item: Any, axis: str, table: Mapping[str, Any]) -> Word:
     name, given = split(item, axis)
     if name not in table:
         raise WordError(f'{axis} "{name}" is not in bench/catalog.py {suggestion(name, table)}')
-    return word(name, given, axis, table)
+    found = word(name, given, axis, table)
+    of = dict(found.options).get("of")
+    if of is not None and not getattr(table.get(str(of)), "classes", 0):
+        known = suggestion(str(of), [name for name, entry in table.items() if entry.classes])
+        raise WordError(f'{axis} {found}: "{of}" is no set with a fixed shape {known}')
+    return found
 
 
 def split(item: Any, axis: str) -> tuple[str, dict[str, Any]]:
@@ -71,7 +76,9 @@ def word(name: str, given: Mapping[str, Any], axis: str, table: Mapping[str, Any
         value = typed(given[key], option, f"{axis} {name}({key}=...)") if key in given else option.default
         resolved.append((key, value))
         if value != option.default:
-            shown.append(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}")
+            # As a person writes it in YAML.
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            shown.append(f"{key}={text.lower() if isinstance(value, bool) else text}")
     return Word(name, tuple(resolved), f"{name}({', '.join(shown)})" if shown else name)
 
 

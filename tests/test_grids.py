@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis import __main__ as analysis
@@ -10,6 +11,8 @@ from bench import grid, submit
 from bench.results import rows
 
 GRIDS = Path(__file__).parents[1] / "grids"
+# The smoke grid is at toy size already.
+TOYS = [path for path in sorted(GRIDS.glob("*.yaml")) if path.stem != "smoke"]
 
 
 @pytest.mark.slow
@@ -24,7 +27,7 @@ def test_smoke_runs_to_complete_rows_and_a_leaderboard(data_root, tmp_path, caps
     found = rows(grid.read(path), root=root)
     assert {row.status for row in found} == {"done"}
     assert analysis.main([str(path), "--root", str(root)]) == 0
-    assert (root / "analysis" / "smoke" / "leaderboard_digits_pgd_accuracy.csv").exists()
+    assert (root / "analysis" / "smoke" / "leaderboard_digits_accuracy.csv").exists()
     assert (root / "analysis" / "smoke" / "missing.csv").read_text().count("\n") == 1
 
 
@@ -85,3 +88,22 @@ def test_damaged_files_of_an_embedded_set_are_written_again(write_grid, data_roo
     assert submit.main([*arguments, "--yes"]) == 0
     assert f"Writing digits (test, 8 px) to {copy}." in capsys.readouterr().out
     assert victim.read_bytes() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TOYS, ids=lambda path: path.stem)
+def test_every_shipped_grid_runs_end_to_end_at_toy_size(path, tmp_path, capsys):
+    """The command of the README, on an empty folder and without any data set."""
+    places = ["--root", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
+    arguments = [str(path), "--toy", *places, "--cluster", "local", "--workers", "1", "--yes"]
+    assert submit.main(arguments) == 0, capsys.readouterr().out
+    assert analysis.main([str(path), "toy=true", "--root", str(tmp_path / "runs")]) == 0
+    out = tmp_path / "runs" / "analysis" / f"{path.stem}-toy"
+    rows = pd.read_csv(out / "rows.csv")
+    assert set(rows["status"]) == {"done"}
+    assert len(pd.read_csv(out / "missing.csv")) == 0
+    # Every word of the real grid but its data sets is there.
+    real = grid.read(path)
+    for axis in ("architecture", "objective", "transfer", "granularity"):
+        assert set(rows[axis]) == {str(getattr(cell, axis)) for cell in real.cells}, axis
+    assert set(rows["pruner"].str.partition("(")[0]) == {cell.pruner.name for cell in real.cells}

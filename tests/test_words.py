@@ -1,7 +1,7 @@
 import pytest
 
 from bench import words
-from bench.catalog import ARCHITECTURES, PRETRAININGS, PRUNERS
+from bench.catalog import ARCHITECTURES, METRICS, PRETRAININGS, PRUNERS
 
 
 def test_a_bare_word_has_its_default_options():
@@ -19,6 +19,12 @@ def test_every_form_gives_the_same_word(item):
 
 def test_a_default_written_out_is_the_same_word():
     assert words.parse("imp(on=upstream)", "pruner", PRUNERS) == words.parse("imp", "pruner", PRUNERS)
+
+
+def test_labels_read_as_they_are_written():
+    word = words.parse("pgd(margin=true, epsilon=4)", "evaluate", METRICS)
+    assert word.label == "pgd(epsilon=4, margin=true)"
+    assert words.parse(word.label, "evaluate", METRICS) == word
 
 
 def test_a_whole_number_is_accepted_for_a_float():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.catalog import METRICS, described
 from bench.data import DataError, beton
-from bench.spec import Data, EvaluateParameters, PretrainParameters, Stage
+from bench.data.corrupted import present
+from bench.spec import Data, EvaluateParameters, PretrainParameters, Stage, Word
 
 
 def sets_read(stage: Stage) -> list[tuple[Data, str]]:
@@ -25,9 +26,11 @@ def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
     Embedded sets are never missing: `write_embedded` writes them.
     """
     wanted: dict[tuple[str, str, int], Data] = {}
-    weights = set()
+    weights, corrupted = set(), set()
     for stage in stages:
         parameters = stage.parameters
+        if isinstance(parameters, EvaluateParameters) and dict(parameters.metric.options).get("origin") == "files":
+            corrupted.add(parameters.data.dataset)
         if isinstance(parameters, PretrainParameters) and parameters.recipe is None:
             if parameters.pretraining.name == "torchvision":
                 weights.add(parameters.architecture.name)
@@ -43,7 +46,21 @@ def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
             beton.read(data.dataset, split, data_root=data_root, resolution=resolution)
         except DataError as error:
             problems.setdefault((name, resolution), str(error))
-    return [*problems.values(), *missing_weights(weights, data_root / "weights")]
+    found = [*problems.values(), *missing_weights(weights, data_root / "weights")]
+    return found + [
+        problem for dataset in sorted(corrupted, key=str) for problem in missing_corruptions(dataset, data_root)
+    ]
+
+
+def missing_corruptions(dataset: Word, data_root: Path) -> list[str]:
+    """What keeps the published corruptions of a set from being read, in a sentence; nothing if they are there."""
+    if present(dataset, data_root):
+        return []
+    return [
+        f"corruption(origin=files): {dataset} has no published corruptions under {data_root}/raw (CIFAR-10-C/ and "
+        "CIFAR-100-C/ with a .npy file per corruption and labels.npy); put them there, or leave the option out to "
+        "generate them"
+    ]
 
 
 def write_embedded(stages: Iterable[Stage], data_root: Path, note: Callable[[str], None]) -> None:

@@ -23,6 +23,7 @@ from bench.models.modes import evaluation_mode
 from bench.spec import Attack
 
 DRAWS = 10
+FEW = 16
 LARGE_EPSILON_ACCURACY = 0.05
 # (weaker attack, stronger attack, what it means if the weaker one breaks more)
 ORDER = (
@@ -43,16 +44,20 @@ def evaluate(network: nn.Module, conditions: Conditions) -> Evaluation:
     the share of right examples whose cross-entropy has a gradient of exactly 0. Per example the same as booleans, and
     `correct`: right under all attacks of the epsilon asked for. Norm and epsilon are those of `conditions.attack`.
     Flags say "gradient masking suspected" and why; an order counts as broken by more than two standard errors of the
-    paired difference and more than one point. Carlini et al. 2019, arXiv:1902.06705, section 3.2.
+    paired difference and more than one point. They also say where outputs are no logits, or depend on the batch.
+    Carlini et al. 2019, arXiv:1902.06705, section 3.2.
     The network runs in evaluation mode and is left as it was. Raises ValueError for no examples, outputs that are not
     finite, and an attack that asks for batch statistics.
     """
     attack = evaluation_attack(conditions)
-    indices, found = [], []
+    indices: list[Tensor] = []
+    found: list[Tensor] = []
+    flags: tuple[str, ...] = ()
     with evaluation_mode(network):
         fast = folded(network)
         for batch in conditions.batches():
             conditions.pause()
+            flags = flags if indices else _outputs(network, batch)
             indices.append(batch.indices)
             found.append(_under_attacks(network, fast, batch, attack, conditions.seed))
     names = ("clean", *ATTACKS, "zero_gradient")
@@ -65,8 +70,21 @@ def evaluate(network: nn.Module, conditions: Conditions) -> Evaluation:
         metrics=metrics | {"zero_gradient_share": without},
         examples={"correct": worst} | columns,
         details={"accuracy": float(columns["clean"].mean())},
-        flags=_flags(columns, metrics["large_epsilon_accuracy"]) + vanishing(without),
+        flags=flags + _flags(columns, metrics["large_epsilon_accuracy"]) + vanishing(without),
     )
+
+
+def _outputs(network: nn.Module, batch: Batch) -> tuple[str, ...]:
+    """What the outputs of a few images tell before any attack: do they see each other, are they logits?"""
+    images = batch.images[:FEW]
+    logits = network(images)
+    alone = torch.cat([network(image[None]) for image in images])
+    flags = []
+    if not torch.allclose(logits, alone, rtol=1e-3, atol=1e-3):
+        flags.append("the outputs of an image depend on the others in its batch: attacks are not to be trusted")
+    if (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones_like(logits[:, 0]), atol=1e-4):
+        flags.append("gradient masking suspected: the outputs are probabilities, not logits")
+    return tuple(flags)
 
 
 def _under_attacks(network: nn.Module, fast: nn.Module, batch: Batch, attack: Attack, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from bench import words
 from bench.catalog import ARCHITECTURES, LOADERS, TABLES
 from bench.grid import Grid, GridError
 from bench.inputs import describe_data
-from bench.spec import Attack, Cell, Data, Parameters, PruneParameters, Recipe, Stage, Word, make_stage
+from bench.spec import Attack, Cell, Data, Parameters, PruneParameters, Recipe, Scalar, Stage, Word, make_stage
 
 Made = TypeVar("Made")
 
@@ -64,6 +64,12 @@ class Builder:
             except words.WordError as error:
                 raise GridError(f"{self.grid.path}: {error}") from None
         return self._words[axis, text]
+
+    def examples(self, count: Scalar, what: str) -> int | None:
+        """The number of images that a word asks for, None where it names none. Raises GridError below 1."""
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise GridError(f"{self.grid.path}: {what}: examples is a number of images, at least 1")
+        return count
 
     def adjusted(self, attack: Attack, word: Word) -> Attack:
         """The attack with the word's options; with another epsilon the step keeps its share of it."""

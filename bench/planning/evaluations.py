@@ -36,16 +36,20 @@ def _evaluate(builder: Builder, cell: Cell, word: Word, selection: str | None, t
         memo = ("evaluate", id(word), *networks, id(cell.dataset))
 
     def make() -> Stage:
-        features = _feature_cell(builder, cell, word)
-        keys = {"transfer": transfer.key}
-        if "pretrain" in entry.reads:
-            keys["pretrain"] = pretrain(builder, features).key
         path = options.get("inception")
+        if path and options.get("features"):
+            raise GridError(f"{builder.grid.path}: evaluate {word}: give features or inception, not both")
+        # Features of Inception depend on no network of the grid.
+        reads = () if path else entry.reads
+        keys = {"transfer": transfer.key}
+        if "pretrain" in reads:
+            keys["pretrain"] = pretrain(builder, _feature_cell(builder, cell, word)).key
+            # What a ticket was cut from, where that is not the pre-trained network.
+            if "transfer" in reads and (start := dict(transfer.inputs).get("start")):
+                keys["start"], reads = start, (*reads, "start")
         data, examples = builder.whole(cell), options.get("examples")
         if examples is None and entry.attacks:
             examples = builder.protocol.attack_examples
-        if examples is not None and (not isinstance(examples, int) or examples < 1):
-            raise GridError(f"{builder.grid.path}: evaluate {word}: examples is a number of images, at least 1")
         parameters = EvaluateParameters(
             architecture=cell.architecture,
             metric=Word(word.name, tuple((k, v) for k, v in word.options if k not in RESOLVED), word.label),
@@ -53,13 +57,13 @@ def _evaluate(builder: Builder, cell: Cell, word: Word, selection: str | None, t
             attack=builder.adjusted(builder.protocol.attack, word) if entry.attacks else None,
             seed=cell.seed if selection is not None else 0,
             selection=selection,
-            examples=examples,
+            examples=builder.examples(examples, f"evaluate {word}"),
             other=_other(builder, cell, entry, options, data),
-            source_classes=builder.source(cell).classes if "pretrain" in entry.reads else None,
+            source_classes=builder.source(cell).classes if "pretrain" in reads else None,
             digest=file_digest(Path(str(path)), f"evaluate {word}") if path else None,
             path=str(path) if path else None,
         )
-        return builder.add("evaluate", parameters, {role: keys[role] for role in entry.reads})
+        return builder.add("evaluate", parameters, {role: keys[role] for role in reads})
 
     return builder.once(memo, make)
 

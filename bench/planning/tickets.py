@@ -30,7 +30,8 @@ def ticket(builder: Builder, cell: Cell, pretrain: Stage) -> Ticket:
     found = _found(builder, cell, pretrain)
     if control == "none":
         return found
-    memo = ("control", found.mask.key, control, cell.seed)
+    # One mask may have two starts: before any training, a round prunes the same weights whatever it rewinds to.
+    memo = ("control", found.mask.key, found.start and found.start.key, control, cell.seed)
     return builder.once(memo, lambda: _control(builder, cell, pretrain, found, str(control)))
 
 
@@ -41,6 +42,11 @@ def _found(builder: Builder, cell: Cell, pretrain: Stage) -> Ticket:
     assert cell.round is not None, "an iterative pruner off the ladder passed validation"
     if int(cell.pruner["rewind_epoch"] or 0) < 0:
         raise GridError(f"{builder.grid.path}: pruner {cell.pruner}: rewind_epoch counts epochs from 0")
+    if cell.pruner["rewind"] == "never" and cell.pruner["rewind_epoch"]:
+        raise GridError(
+            f"{builder.grid.path}: pruner {cell.pruner}: rewind=never returns to no epoch: drop rewind_epoch, or "
+            "rewind=never"
+        )
     mask = _round(builder, cell, pretrain, cell.round)
     if cell.pruner["rewind"] == "never":
         # A first prune before any training leaves the pre-trained weights.
@@ -58,6 +64,7 @@ def _one_shot(builder: Builder, cell: Cell, pretrain: Stage) -> Stage:
     memo = ("prune", pretrain.key, id(cell.pruner), id(cell.granularity), cell.sparsity, seed, *on)
 
     def make() -> Stage:
+        builder.examples(options.get("examples"), f"pruner {cell.pruner}")
         path = str(options["path"]).replace("{round}", str(cell.round)) if "path" in options else None
         data = (builder.downstream(cell) if downstream else builder.source(cell)) if reads else None
         parameters = parameters_of(

@@ -2,9 +2,9 @@
 
 The study's question, networks, pruners, granularities and transfer modes are the paper's; its hyperparameters could
 not be sourced and no code was released. Every figure here is a choice of this project:
-- pre-training: the usual recipe of the public robust ImageNet weights (Salman et al. 2020, arXiv:2007.08489): 90
-  epochs, PGD-3 with steps of 2 eps / 3, attacked in evaluation mode; eps is 3 in L2, which transfers best there. Use the
-  published weights through checkpoint(path=...), with those of eps 0 as the natural arm;
+- pre-training: the usual recipe of the public robust ImageNet weights (Salman et al. 2020, arXiv:2007.08489):
+  90 epochs, PGD-3 with steps of 2 eps / 3, attacked in evaluation mode; eps is 3 in L2, which transfers best there.
+  Use the published weights through checkpoint(path=...), with those of eps 0 as the natural arm;
 - randomised smoothing: Gaussian noise of deviation 0.25 (Cohen et al. 2019, arXiv:1902.02918);
 - finetuning and linear evaluation: the best recipe of the same work on CIFAR;
 - upstream IMP: 30 epochs a round as in Double-Win's scripts; downstream IMP: the finetuning recipe a round;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
-from torch import nn
+from torch import Tensor, nn
 
 from bench import models
 from bench.catalog import METRICS, load
@@ -49,7 +49,7 @@ def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: 
         options=dict(parameters.metric.options),
         others=others(parameters, batch, context),
         masks={name: mask.to(context.device) for name, mask in masks.items()},
-        pretrained=weights.load_weights(inputs["pretrain"]) if {"transfer", "pretrain"} <= set(inputs) else {},
+        pretrained=cut_from(inputs),
         scratch=context.run.scratch,
         pause=pause,
     )
@@ -84,6 +84,17 @@ def subject(
     # The statistics of the set that its weights were trained on: the same features for every target.
     source = parameters.other or parameters.data
     return networks.pretrained(parameters.architecture, source, parameters.source_classes or 0, state, context), {}
+
+
+def cut_from(inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
+    """The weights that the ticket's mask was laid on: pre-trained, or those it starts from; none where not read."""
+    if not {"transfer", "pretrain"} <= set(inputs):
+        return {}
+    return (
+        weights.load_weights(inputs["start"], weights.START)
+        if "start" in inputs
+        else weights.load_weights(inputs["pretrain"])
+    )
 
 
 def others(parameters: EvaluateParameters, batch: int, context: Context) -> dict[str, Callable[[], Iterable[Batch]]]:

@@ -47,7 +47,7 @@ def run(parameters: PruneParameters, inputs: Mapping[str, Artifact], folder: Pat
         ticket = masks
         weights.save_weights(folder, models.state(network), weights.START)
     elif parameters.path is not None:
-        ticket = published(parameters, network, names, folder)
+        ticket = published(parameters, names)
     else:
         ticket = found(parameters, network, masks, folder, context)
         carry(parameters, network, folder)
@@ -164,7 +164,7 @@ def train_scores(
     return lmp.detach(network)
 
 
-def published(parameters: PruneParameters, network: models.Network, names: tuple[str, ...], folder: Path) -> Masks:
+def published(parameters: PruneParameters, names: tuple[str, ...]) -> Masks:
     """The mask of a file. Raises ModelError where it is not as sparse as the cell says."""
     path = Path(str(parameters.path))
     check_digest(path, parameters.digest)

@@ -120,3 +120,20 @@ def test_a_network_that_is_always_wrong_has_no_gradients_to_doubt(trained, digit
     found = attack_checks.evaluate(trained, Conditions(batches=lambda: [batch], attack=ATTACKS[0]))
     assert set(found.metrics.values()) == {0.0}
     assert found.flags == ()
+
+
+def test_a_network_that_puts_out_probabilities_is_flagged(trained, digits):
+    found = evaluate(nn.Sequential(trained, nn.Softmax(dim=1)), digits, ATTACKS[0])
+    assert any("probabilities, not logits" in flag for flag in found.flags)
+
+
+def test_a_network_whose_images_see_each_other_is_flagged(trained, digits):
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = trained
+
+        def forward(self, images):
+            return self.inner(images - images.mean(0))
+
+    assert any("depend on the others in its batch" in flag for flag in evaluate(Centred(), digits, ATTACKS[0]).flags)

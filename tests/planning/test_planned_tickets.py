@@ -167,3 +167,37 @@ def test_trades_is_the_adversarial_recipe_with_its_weight(planned):
     recipes = [stage.parameters.recipe for stage in found.stages.values() if stage.kind == "transfer"]
     assert {recipe.trades_beta for recipe in recipes} == {0.0, 3.0}
     assert len({recipe.attack for recipe in recipes}) == 1
+
+
+@pytest.mark.parametrize("control", ["shuffled", "reversed"])
+def test_controls_of_tickets_with_one_mask_keep_their_own_starts(planned, control):
+    """The first upstream round prunes before any training: rewound or not, the mask is one stage, the starts differ."""
+    words = ["imp", "imp(rewind_epoch=1)"]
+    controls = [f"imp(control={control})", f"imp(rewind_epoch=1, control={control})"]
+    found = planned(pruner=[*words, *controls], sparsity={"rate": 0.2, "rounds": [1]})
+    plain, rewound = (cells(found, word)[0] for word in words)
+    assert dict(plain.inputs)["ticket"] == dict(rewound.inputs)["ticket"]
+    (point,) = prunes(found, epoch=1)
+    assert dict(rewound.inputs)["start"] == point.key
+    starts = [dict(cells(found, word)[0].inputs).get("start") for word in controls]
+    if control == "reversed":
+        assert starts == [None, point.key]
+    else:
+        assert [dict(found.stages[start].inputs).get("start") for start in starts] == [None, point.key]
+
+
+def test_rewinding_to_an_epoch_and_not_rewinding_at_all_is_refused(planned):
+    with pytest.raises(grid.GridError, match="rewind=never returns to no epoch: drop rewind_epoch, or rewind=never"):
+        planned(pruner=["imp(rewind=never, rewind_epoch=1)"])
+
+
+@pytest.mark.parametrize("word", ["snip(examples=0)", "grasp(examples=-5)"])
+def test_scores_of_no_examples_are_refused(planned, word):
+    with pytest.raises(grid.GridError, match="examples is a number of images, at least 1"):
+        planned(pruner=[word])
+
+
+def test_the_words_of_one_rewind_point_share_it(planned):
+    controls = [f"imp(on=downstream, rewind_epoch=1, control={name})" for name in ("shuffled", "reversed")]
+    words = ["imp(on=downstream, rewind_epoch=1)", "imp(on=downstream, rewind_epoch=1, allocation=erk)", *controls]
+    assert len(prunes(planned(pruner=words), epoch=1)) == 1
