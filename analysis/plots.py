@@ -44,6 +44,8 @@ class PrunerStyle(NamedTuple):
 COLOURS = {
     "supervised": "#0072B2",
     "pgd_adversarial": "#D55E00",
+    "fast_adversarial": "#E69F00",
+    "smoothing": "#56B4E9",
     "random": "#6E6E6E",
     "torchvision": "#009E73",
     "checkpoint": "#CC79A7",
@@ -55,7 +57,7 @@ PRUNER_STYLES = {
     "random": PrunerStyle("v", (0, (1, 2))),
 }
 # Words without a place above take these in alphabetical order.
-_SPARE_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#8C6BB1", "#7A5C00")
+_SPARE_COLOURS = ("#000000", "#8C6BB1", "#7A5C00", "#117733", "#AA4499")
 _SPARE_STYLES = tuple(
     PrunerStyle(marker, dashes) for dashes in ((0, (3, 2)), (0, (8, 2, 1, 2, 1, 2))) for marker in "^P*Xp<>h"
 )
@@ -132,9 +134,8 @@ def _figure(shown: Curves) -> Figure:
         axes.set_ylabel(f"{first['metric']} ({_ARROWS[bool(first['higher_is_better'])]})")
     figure.suptitle(
         f"{first['dataset']}: {first['metric']} against sparsity\n"
-        f"transfer {first['transfer']}, objective {first['objective']}, "
-        f"fraction {first['fraction']:g} of the labels"
-        + (f", network of {first['selection']}" if first["selection"] else ""),
+        f"transfer {first['transfer']}, objective {first['objective']}, fraction {first['fraction']:g} of the labels"
+        + (f"\nnetwork selected: {first['selection']}" if first["selection"] else ""),
         x=0.01,
         ha="left",
         fontsize=10,
