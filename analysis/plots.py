@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ PANEL = ("architecture", "granularity", "source", "pretraining_seed")
 _DENSE_PANEL = ("architecture", "source", "pretraining_seed")
 _LINE = ("pretraining", "pruner")
 MAX_SEED_DOTS = 5
+LEGEND_WIDTH = 36
 _PANELS_PER_ROW = 3
 # Distance of neighbouring curves as a share of the axis.
 _DODGE = 0.0065
@@ -141,9 +143,10 @@ def _figure(shown: Curves) -> Figure:
         fontsize=10,
     )
     figure.supxlabel(_note(entries), fontsize=7.5, color="#555555")
-    figure.legend(
-        handles=[lines[name] for name in sorted(lines)], loc="outside right upper", fontsize=8, handlelength=4
-    )
+    handles = [lines[name] for name in sorted(lines)]
+    # Words with a path among their options are longer than the figure is wide.
+    labels = [textwrap.fill(str(handle.get_label()), LEGEND_WIDTH) for handle in handles]
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8, handlelength=4)
     return figure
 
 

@@ -70,7 +70,13 @@ def summarise(plan: Plan, done: set[str], left: Iterable[Stage]) -> tuple[Row, .
 def sharing(plan: Plan) -> tuple[Work, Work]:
     """(training work if every cell recomputed all its ancestors, training work of the merged plan)."""
     chains: dict[str, Work] = {}
-    alone = sum((_chain(plan.stages, cell.transfer, chains) for cell in plan.cells), Work())
+    alone = Work()
+    for cell in plan.cells:
+        own = dict(plan.stages[cell.transfer].inputs)["pretrain"]
+        # Evaluations may read the features of another pre-training than the cell's own.
+        others = {dict(plan.stages[key].inputs).get("pretrain", own) for key in cell.evaluate} - {own}
+        for key in (cell.transfer, *sorted(others)):
+            alone += _chain(plan.stages, key, chains)
     return alone, sum((_work(stage) for stage in plan.stages.values()), Work())
 
 

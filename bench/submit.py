@@ -230,7 +230,7 @@ def show(console: Console, planned: Plan, done: set[str], left: Sequence[Stage],
     console.print(
         f"Sharing: {alone.upstream_epochs:,} upstream and {alone.downstream_epochs:,} downstream epochs if every cell "
         f"recomputed its ancestors, {shared.upstream_epochs:,} and {shared.downstream_epochs:,} in this plan"
-        + (f" ({alone.tera / shared.tera:.1f}x less arithmetic)." if shared.tera else "."),
+        + (f" ({alone.tera / shared.tera:.1f}x less arithmetic)." if shared.tera < alone.tera else "."),
         highlight=False,
     )
     console.print(

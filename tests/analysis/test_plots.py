@@ -149,3 +149,12 @@ def test_bytes_do_not_depend_on_the_readers_settings(small_grid, tmp_path):
         plots.draw(shown, tmp_path / "b.png")
         assert matplotlib.rcParams["font.size"] == 20
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_long_words_leave_room_for_the_curve(row, tmp_path, recwarn):
+    label = "ticket(path=/scratch/someone/published/double_win/imagenet_adversarial/{round}-checkpoint.pth.tar)"
+    rows = [row("dense", 0.0, value=0.9), row(label, 0.5, value=0.8), row(label, 0.9, value=0.7)]
+    table = frame(rows, grid="toy")
+    (shown,) = plots.curves(table, leaderboard(table))
+    plots.draw(shown, tmp_path / "curve.png")
+    assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
