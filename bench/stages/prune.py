@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from bench.store import Artifact
 from bench.training.seeding import derive
 
 CARRIED = "carried.safetensors"
-# Scores of a few examples are sums over batches of this size.
+# Scores of a few examples are sums over batches of at most this size.
 SCORE_BATCH = 128
 
 
@@ -77,7 +78,6 @@ def found(parameters: PruneParameters, network: models.Network, masks: Masks, fo
     entry, options = PRUNERS[parameters.pruner.name], dict(parameters.pruner.options)
     keep = keep_count(parameters, sum(mask.numel() for mask in masks.values()))
     allocation = str(options["allocation"])
-
     if entry.trains_scores:
         scores = train_scores(parameters, network, tuple(masks), keep, allocation, folder, context)
     else:
@@ -116,8 +116,10 @@ def score_batches(parameters: PruneParameters, context: Context) -> list[Batch]:
         return []
     asked = dict(parameters.pruner.options)["examples"]
     count = int(asked) if asked is not None else 10 * data.classes
+    # Batches of about one size: batch normalisation cannot compute with a last one of a single example.
+    size = math.ceil(count / math.ceil(count / SCORE_BATCH))
     seed = derive(parameters.seed or 0, "examples")
-    return list(plain_split(data, "train", SCORE_BATCH, context, examples=count, seed=seed).batches(0))
+    return list(plain_split(data, "train", size, context, examples=count, seed=seed).batches(0))
 
 
 def train_round(

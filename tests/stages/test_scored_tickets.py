@@ -63,6 +63,17 @@ def test_scores_read_so_many_examples_of_the_training_split_and_nothing_else(
     assert len(read) > 0.9 * examples
 
 
+def test_no_example_is_left_alone_in_the_last_batch(lab, stage, changed, opened):
+    """129 in batches of 128 would leave one, and batch normalisation no deviation."""
+    found = stage("snip")
+    pruner = dataclasses.replace(
+        found.parameters.pruner, options=(("on", "downstream"), ("examples", 129), ("allocation", "global"))
+    )
+    opened.clear()
+    lab.compute(changed(found, pruner=pruner))
+    assert [len(batch.labels) for batch in opened[0][1].batches(0)] == [65, 64]
+
+
 def test_the_examples_are_drawn_by_the_seed(lab, stage, opened, tmp_path):
     stage("snip")
     opened.clear()
