@@ -279,3 +279,8 @@ def test_an_override_of_attack_fields_changes_adversarial_recipes_only(write_gri
 def test_a_bad_override_of_an_attack_is_refused(write_grid, attack, message):
     with pytest.raises(grid.GridError, match=message):
         grid.read(write_grid({"override": {"pretrain": {"attack": attack}}}))
+
+
+def test_one_value_stands_for_a_list_of_it(write_grid):
+    found = grid.read(write_grid({"override": {"transfer": {"select": "best_validation"}}}))
+    assert {recipe.select for recipe in found.protocol.transfer.values()} == {("best_validation",)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -68,6 +68,8 @@ def _checked(record: type, fields: dict[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if name not in kinds:
             raise ValueError(f'attack has no field "{name}" {words.suggestion(name, kinds)}')
+        if get_origin(kinds[name]) is tuple and not isinstance(value, list):
+            value = [value]
         try:
             # JSON's notion of types: a list is a tuple and a whole number a float, a text is no number.
             checked[name] = TypeAdapter(kinds[name]).validate_json(json.dumps(value), strict=True)
