@@ -25,7 +25,7 @@ slurm-demo: setup setup-slurm
 	$(VENV_PYTHON) -m analysis grids/demo.yaml
 
 test: lint setup-slurm
-	$(ONE_THREAD) $(VENV_PYTHON) -m pytest -q -n 2
+	$(ONE_THREAD) $(VENV_PYTHON) -m pytest -q -n 2 --dist worksteal
 
 lint: setup
 	$(VENV_PYTHON) -m ruff check
