@@ -207,7 +207,6 @@ _NO_PATHS = "SynFlow needs a network that is a sum over paths: no LayerNorm, no 
 IMPOSSIBLE: tuple[tuple[Place, Place, str], ...] = (
     (("architecture", "vit_b_16", {}), ("pruner", "synflow", {}), _NO_PATHS),
     (("architecture", "convnext_tiny", {}), ("pruner", "synflow", {}), _NO_PATHS),
-
     (("architecture", "resnet8", {}), ("pretraining", "torchvision", {}), "torchvision publishes no weights for it"),
     (("architecture", "resnet20", {}), ("pretraining", "torchvision", {}), "torchvision publishes no weights for it"),
 )

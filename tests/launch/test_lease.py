@@ -42,7 +42,6 @@ def start_holder(path):
     """A process that holds the lease until it is killed."""
     text = (
         "import sys, time; from pathlib import Path; from bench.launch import lease\n"
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with lease.hold(Path(sys.argv[1]), 'a grid'): print('in', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", text, str(path)], stdout=subprocess.PIPE, text=True)

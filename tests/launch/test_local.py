@@ -147,11 +147,7 @@ def test_one_failing_stage_blocks_only_its_descendants(write_grid, data_root, tm
 
 
 def start(path, data_root, root):
-    # As from a terminal, also where the tests run in the background of a shell, which ignores Ctrl-C there.
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from bench import submit; sys.exit(submit.main())"
-    )
+    code = "import sys; from bench import submit; sys.exit(submit.main())"
     arguments = [str(path), "--data", str(data_root), "--root", str(root), "--workers", "2"]
     arguments += ["--cluster", "local", "--yes"]
     return subprocess.Popen(
