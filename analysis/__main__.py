@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis import files, plots, terminal
+from analysis import files, terminal
 from analysis.frame import frame
 from analysis.leaderboard import leaderboard
+from analysis.plots.curves import curves
 from bench import results
 from bench.grid import GridError, read, select
 from bench.places import default_root
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     console = Console()
     terminal.show(table, board, written, Console(width=max(console.width, terminal.WIDTH)))
-    settings = len(plots.curves(table, board))
+    settings = len(curves(table, board))
     if settings > options.figures:
         console.print(f"{options.figures} of {settings} curves are drawn: --figures {settings} draws all.")
     return 0

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import frame, leaderboard, plots
-from analysis.statistics import CONFIDENCE
+from analysis import frame
+from analysis.plots import curves
+from analysis.statistics.intervals import CONFIDENCE
 
 CONTENTS = "analysis.json"
 DECIMALS = 6
@@ -37,14 +38,14 @@ def write(table: pd.DataFrame, board: pd.DataFrame, out: Path, *, figures: int =
     names = _names("leaderboard", board[["dataset", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     for (dataset, metric), entries in board.groupby(["dataset", "metric"], sort=True):
         written.append(_csv(entries, out / f"{names[dataset, metric]}.csv", decimals=DECIMALS))
-    written += _figures(most_telling(plots.curves(table, board), figures), out)
+    written += _figures(most_telling(curves.curves(table, board), figures), out)
     _contents(table, written, out)
     for name in earlier - {path.name for path in written}:
         (out / name).unlink(missing_ok=True)
     return written
 
 
-def most_telling(curves: Sequence[plots.Curves], count: int) -> list[plots.Curves]:
+def most_telling(curves: Sequence[curves.Curves], count: int) -> list[curves.Curves]:
     """At most `count` of them, those with the most sparsities and entries, in their order."""
     order = sorted(curves, key=lambda shown: (-shown.entries["sparsity"].nunique(), -len(shown.entries)))[:count]
     chosen = {shown.setting for shown in order}
@@ -54,14 +55,14 @@ def most_telling(curves: Sequence[plots.Curves], count: int) -> list[plots.Curve
 def _csv(table: pd.DataFrame, path: Path, *, decimals: int | None) -> Path:
     """Numbers as numbers, '' for what is missing. The axes always have all their digits: they are names."""
     if decimals is not None:
-        measured = [str(name) for name in table.select_dtypes("float64") if name not in leaderboard.ENTRY]
+        measured = [str(name) for name in table.select_dtypes("float64") if name not in frame.ENTRY]
         table = table.assign(**{name: _fixed(table[name], decimals) for name in measured})
     table.to_csv(_aside(path), index=False, lineterminator="\n", na_rep="")
     os.replace(_aside(path), path)
     return path
 
 
-def _figures(curves: Sequence[plots.Curves], out: Path) -> list[Path]:
+def _figures(curves: Sequence[curves.Curves], out: Path) -> list[Path]:
     """Draw on all cores."""
     names = _names("curve", (shown.setting for shown in curves))
     paths = [out / f"{names[shown.setting]}.png" for shown in curves]
@@ -73,8 +74,8 @@ def _figures(curves: Sequence[plots.Curves], out: Path) -> list[Path]:
     return paths
 
 
-def _figure(shown: plots.Curves, path: Path) -> None:
-    plots.draw(shown, _aside(path))
+def _figure(shown: curves.Curves, path: Path) -> None:
+    curves.draw(shown, _aside(path))
     os.replace(_aside(path), path)
 
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.frame import DONE
-from analysis.statistics import t_interval
-from bench.spec import AXES
+from analysis.frame import DENSE_REFERENCE, DONE, ENTRY
+from analysis.statistics.intervals import t_interval
 
-# An entry is a cell with its seed left out; `round` goes with the sparsity.
-ENTRY = (*(axis for axis in AXES if axis != "seed"), "round", "metric", "selection")
 # Entries of one setting answer the same question at the same price, so that their ranks mean tickets only.
 SETTING = ("transfer", "objective", "selection", "fraction", "sparsity")
-# What a ticket shares with the dense network that it is measured against.
-_TICKETS_OWN = ("pruner", "granularity", "sparsity", "round")
-DENSE_REFERENCE = tuple(name for name in ENTRY if name not in _TICKETS_OWN)
 COLUMNS = (
     "rank",
     "rank_in_setting",

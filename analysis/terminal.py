@@ -9,8 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis.frame import DONE
-from analysis.leaderboard import ENTRY
+from analysis.frame import DONE, ENTRY
 from bench.results import STATUSES
 
 TOP = 3

@@ -42,6 +42,9 @@ class ResultRow:
     ticket: str
     commit: str
     seconds: float | None
+    device: str = ""
+    device_hours: float | None = None
+    ticket_hours: float | None = None
 
 
 def rows(grid: Grid, *, root: Path) -> list[ResultRow]:

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis import plots
 from analysis.frame import frame
 from analysis.leaderboard import leaderboard
+from analysis.plots import curves as plots
 from bench.catalog import PRETRAININGS, PRUNERS
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics import t_interval
+from analysis.statistics.intervals import t_interval
 
 
 def test_t_interval_is_scipys():

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.statistics import CONFIDENCE
+from analysis.statistics.intervals import CONFIDENCE
 
 # One figure answers one question and one panel holds one network; a line's colour is the pre-training, its marker and
 # dashes are the pruner.

@@ -1,0 +1,1 @@
+"""Figures: each kind has a function from tables to a matplotlib figure; none reads a file."""
