@@ -7,15 +7,15 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SHARE = $$(( $$(nproc) > 1 ? $$(nproc) / 2 : 1 ))
 SLURM_DEMO = runs/slurm-demo
 
-.PHONY: demo slurm-demo test lint perf setup setup-slurm
+.PHONY: demo slurm-demo test lint perf setup setup-slurm setup-browser
 
 demo: setup
-	$(VENV_PYTHON) -m bench.prepare digits letters digit_glyphs digits_noisy
+	$(VENV_PYTHON) -m bench.prepare digits letters digit_glyphs digits_inverted digits_noisy
 	$(VENV_PYTHON) -m bench.submit grids/demo.yaml --cluster local --workers 2 --yes
 	$(VENV_PYTHON) -m analysis grids/demo.yaml
 
 slurm-demo: setup setup-slurm
-	$(VENV_PYTHON) -m bench.prepare digits letters digit_glyphs digits_noisy
+	$(VENV_PYTHON) -m bench.prepare digits letters digit_glyphs digits_inverted digits_noisy
 	@mkdir -p $(SLURM_DEMO)
 	@set -e; trap 'slurm/devcluster stop $(SLURM_DEMO)/cluster' EXIT; \
 	eval "$$(slurm/devcluster start $(SLURM_DEMO)/cluster --nodes 2 --cpus $(SHARE))"; \
@@ -24,7 +24,7 @@ slurm-demo: setup setup-slurm
 	$(VENV_PYTHON) -m bench.status grids/demo.yaml --watch 15; \
 	$(VENV_PYTHON) -m analysis grids/demo.yaml
 
-test: lint setup-slurm
+test: lint setup-slurm setup-browser
 	$(ONE_THREAD) $(VENV_PYTHON) -m pytest -q -n 2 --dist worksteal
 
 lint: setup
@@ -40,3 +40,6 @@ setup:
 
 setup-slurm:
 	@.ci/setup-slurm
+
+setup-browser:
+	@.ci/setup-browser

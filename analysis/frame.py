@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import pandas as pd
 
+from bench.catalog import METRICS, PRUNERS
 from bench.results import ResultRow
 from bench.spec import AXES
 
@@ -19,6 +21,8 @@ ENTRY = ("grid", *(axis for axis in AXES if axis != "seed"), "round", "metric", 
 CURVE = tuple(name for name in ENTRY if name not in ("sparsity", "round"))
 # What a ticket shares with the dense network that it is measured against.
 DENSE_REFERENCE = tuple(name for name in CURVE if name not in ("pruner", "granularity"))
+# What a network is, whatever it is transferred to.
+METHOD = ("architecture", "pretraining", "source", "pruner", "granularity")
 # The axes whose values are words or names; the others are numbers.
 NAMED = tuple(axis for axis in AXES if axis not in ("sparsity", "fraction", "seed", "pretraining_seed"))
 COLUMNS = (
@@ -46,8 +50,12 @@ COLUMNS = (
     "device_hours",
     "ticket_hours",
 )
+_WHOLE = ("seed", "pretraining_seed")
 _COUNTS = ("round", "kept", "prunable", "macs", "dense_macs", "n_examples")
-_MEASURED = ("value", "achieved_sparsity", "seconds", "device_hours", "ticket_hours")
+_MEASURED = ("sparsity", "fraction", "value", "achieved_sparsity", "seconds", "device_hours", "ticket_hours")
+NUMBERS = (*_WHOLE, *_COUNTS, *_MEASURED)
+# What is measured of a pre-trained network, not of a ticket that was transferred: such values are of no leaderboard.
+_OF_PRETRAINED = tuple(name for entry in METRICS.values() if "transfer" not in entry.reads for name in entry.reports)
 
 
 def frame(rows: Sequence[ResultRow], *, grid: str) -> pd.DataFrame:
@@ -59,29 +67,52 @@ def frame(rows: Sequence[ResultRow], *, grid: str) -> pd.DataFrame:
     """
     cells = [row.cell for row in rows]
     columns: dict[str, object] = {axis: [str(getattr(cell, axis)) for cell in cells] for axis in NAMED}
-    for axis in ("sparsity", "fraction"):
-        columns[axis] = np.array([getattr(cell, axis) for cell in cells], dtype=np.float64)
-    for axis in ("seed", "pretraining_seed"):
-        columns[axis] = np.array([getattr(cell, axis) for cell in cells], dtype=np.int64)
-    columns["round"] = [cell.round for cell in cells]
+    for name in (*_WHOLE, "sparsity", "fraction", "round"):
+        columns[name] = [getattr(cell, name) for cell in cells]
     for name in COLUMNS:
         if name not in columns and name != "grid":
             columns[name] = [getattr(row, name) for row in rows]
     columns["grid"] = grid
-    table = pd.DataFrame(columns, columns=list(COLUMNS), index=range(len(rows)))
-    table = table.astype(
-        dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_MEASURED, "float64") | {"higher_is_better": "bool"}
-    )
+    table = typed(pd.DataFrame(columns, columns=list(COLUMNS), index=range(len(rows))))
     unusable = (table["status"] == DONE) & ~np.isfinite(table["value"])
     table.loc[unusable, "reason"] = "the evaluation has no finite value of " + table.loc[unusable, "metric"]
     table.loc[unusable, "status"] = "corrupt"
     table["value"] = table["value"].where(table["status"] == DONE)
-    table = table.sort_values(list(IDENTITY), ignore_index=True)
-    _check(table)
-    return table
+    check(table)
+    return ordered(table)
 
 
-def _check(table: pd.DataFrame) -> None:
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Every column with its type: text, float64, int64, Int64 for counts that may be unknown, bool."""
+    types: dict[str, str] = dict.fromkeys(COLUMNS, "str")
+    types |= dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_MEASURED, "float64")
+    return table.astype(types | {"higher_is_better": "bool"})
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(list(IDENTITY), ignore_index=True)
+
+
+def of_tickets(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of transferred networks; without what describes the pre-trained one, such as the domain gap."""
+    describing = [name for name in table["metric"].unique() if name.partition("(")[0] in _OF_PRETRAINED]
+    return table[~table["metric"].isin(describing)].reset_index(drop=True)
+
+
+def methods(table: pd.DataFrame) -> pd.Series[str]:
+    """What a row's network is called: the axes of METHOD that vary, or pre-training and pruner if none does."""
+    first, *more = [axis for axis in METHOD if table[axis].nunique() > 1] or ["pretraining", "pruner"]
+    return reduce(lambda name, axis: name + ", " + table[axis], more, table[first])
+
+
+def draws_masks(pruner: pd.Series[str]) -> pd.Series[bool]:
+    """Whether the pruner's masks are random: no tickets, but what tickets are compared with."""
+    known = {label: PRUNERS.get(label.partition("(")[0]) for label in pruner.unique()}
+    return pruner.map({label: found is not None and found.random for label, found in known.items()}).astype(bool)
+
+
+def check(table: pd.DataFrame) -> None:
+    """Raises ValueError for two rows of one identity, and for a metric with two directions."""
     identity = list(IDENTITY)
     again = table.duplicated(identity)
     if again.any():

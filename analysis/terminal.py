@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from analysis.frame import DONE, ENTRY
+from analysis.summary import sentences
+from analysis.tables import Tables
+from analysis.wording import Sentence
 from bench.results import STATUSES
 
 TOP = 3
@@ -19,21 +26,33 @@ MAX_LEADERBOARDS = 8
 _SHOWN = tuple(name for name in ENTRY if name not in ("dataset", "metric", "round", "sparsity"))
 
 
-def show(table: pd.DataFrame, board: pd.DataFrame, files: Sequence[Path], console: Console) -> None:
-    """Print what was read, the best entries of each leaderboard, and where the files are."""
-    name = table["grid"].iloc[0]
-    counts = table["status"].value_counts()
+def show(tables: Tables, files: Sequence[Path], console: Console) -> None:
+    """Print what was read, the best entries of each leaderboard, the answers, and where the files are."""
+    counts = tables.rows["status"].value_counts()
     found = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if status in counts)
-    console.print(f"[bold]{name}[/bold]: {len(table):,} results planned: {found}", highlight=False)
-    if (table["status"] == DONE).any():
-        console.print(best(board))
-    else:
-        console.print("Nothing is evaluated yet, so there is nothing to rank.")
-    folder = files[0].parent
-    figures = sum(path.suffix == ".png" for path in files)
-    boards = sum(path.name.startswith("leaderboard_") for path in files)
-    found = f"{boards} leaderboard_*.csv, {figures} curve_*.png, rows.csv, missing.csv"
-    console.print(f"Written to {folder}/: {found}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{tables.name}[/bold]: {len(tables.rows):,} results planned: {found}", highlight=False)
+    if (tables.rows["status"] == DONE).any():
+        console.print(best(tables.leaderboard))
+    for topic, said in groupby(sentences(tables), key=lambda sentence: sentence.topic):
+        console.print(f"\n[bold]{escape(topic)}[/bold]")
+        for indent, line in (line for sentence in said for line in _lines(sentence)):
+            console.print(Padding(escape(line), (0, 0, 0, indent)), highlight=False)
+    kinds = Counter(path.suffix for path in files)
+    console.print(
+        f"\nWritten to {files[0].parent}/: {kinds['.csv']} tables, {kinds['.png']} figures"
+        + "".join(f", {path.name}" for path in files if path.suffix in (".html", ".md")),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _lines(sentence: Sentence) -> Iterator[tuple[int, str]]:
+    """Each part of a sentence with its indentation."""
+    yield 2, sentence.lead
+    for point in sentence.points:
+        yield 4, point
+    if sentence.end:
+        yield 4 if sentence.points else 2, sentence.end
 
 
 def best(board: pd.DataFrame) -> Table:

@@ -8,6 +8,7 @@ import pytest
 
 from analysis import __main__ as analysis
 from bench import grid, submit
+from bench.plan import plan
 from bench.results import rows
 
 GRIDS = Path(__file__).parents[1] / "grids"
@@ -24,7 +25,7 @@ def test_smoke_runs_to_complete_rows_and_a_leaderboard(data_root, tmp_path, caps
         )
         == 0
     )
-    found = rows(grid.read(path), root=root)
+    found = rows(plan(grid.read(path)), root=root)
     assert {row.status for row in found} == {"done"}
     assert analysis.main([str(path), "--root", str(root)]) == 0
     assert (root / "analysis" / "smoke" / "leaderboard_digits_accuracy.csv").exists()

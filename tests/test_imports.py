@@ -60,7 +60,7 @@ ALLOWED = {
     "bench.status": ["bench.grid", "bench.plan", "bench.store", "bench.places", "bench.launch", "bench.overview", "bench.board"],
     "bench.cancel": ["bench.spec", "bench.grid", "bench.plan", "bench.store", "bench.places", "bench.launch", "bench.board"],
     "bench.prepare": ["bench.spec", "bench.catalog", "bench.words", "bench.places", "bench.data", "bench.models"],
-    "bench.perf": ["bench"],
+    "bench.perf": ["bench", "analysis"],
     "analysis": ["bench.spec", "bench.grid", "bench.cells", "bench.plan", "bench.store", "bench.results", "bench.places", "bench.catalog", "bench.recipes"],
 }  # fmt: skip
 

@@ -1,153 +1,105 @@
-"""Figures: a metric against sparsity, one line per pre-training and pruner, with the dense network as reference."""
+"""Figures: a metric against sparsity, one line per pre-training and pruner, with the dense network as reference.
+
+Below each panel the same curves as differences to the dense network, and their maximum matching sparsities.
+"""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.frame import CURVE
+from analysis.plots import ladder, style
+from analysis.plots.ladder import INCONCLUSIVE, MAX_SEED_DOTS
+from analysis.plots.ladder import Curves as Curves
+from analysis.plots.looks import COLOURS, PRUNER_STYLES, SPARE_COLOURS, SPARE_STYLES, assign
 from analysis.statistics.intervals import CONFIDENCE
 
-# One figure answers one question and one panel holds one network; a line's colour is the pre-training, its marker and
-# dashes are the pruner.
-FIGURE = ("dataset", "metric", "transfer", "objective", "selection", "fraction")
+# One figure answers one question and one panel holds one network.
+FIGURE = ("grid", "dataset", "metric", "transfer", "objective", "selection", "fraction")
 PANEL = ("architecture", "granularity", "source", "pretraining_seed")
 _DENSE_PANEL = ("architecture", "source", "pretraining_seed")
-_LINE = ("pretraining", "pruner")
-MAX_SEED_DOTS = 5
-LEGEND_WIDTH = 36
 _PANELS_PER_ROW = 3
-# Distance of neighbouring curves as a share of the axis.
-_DODGE = 0.0065
+# Columns that a leaderboard may lack, with what stands for them.
+_OPTIONAL: dict[str, Any] = {"label": "", "margin": np.nan, "diff_low": np.nan, "diff_high": np.nan}
 
 
-Style = TypeVar("Style")
+def curves(table: pd.DataFrame, board: pd.DataFrame, maxima: pd.DataFrame | None = None) -> list[Curves]:
+    """A figure's content for every setting that has a value, from a `frame`, its `leaderboard` and `maxima`.
 
-
-class PrunerStyle(NamedTuple):
-    """Marker and dash pattern of a pruner's lines."""
-
-    marker: str
-    dashes: str | tuple[int, tuple[int, ...]]
-
-
-# The same method looks the same in every figure. Colours of Okabe and Ito: distinct for colour-blind readers.
-COLOURS = {
-    "supervised": "#0072B2",
-    "pgd_adversarial": "#D55E00",
-    "fast_adversarial": "#E69F00",
-    "smoothing": "#56B4E9",
-    "random": "#6E6E6E",
-    "torchvision": "#009E73",
-    "checkpoint": "#CC79A7",
-}
-PRUNER_STYLES = {
-    "omp": PrunerStyle("o", "-"),
-    "imp": PrunerStyle("s", (0, (6, 2))),
-    "imp(on=downstream)": PrunerStyle("D", (0, (6, 2, 1, 2))),
-    "random": PrunerStyle("v", (0, (1, 2))),
-}
-# Words without a place above take these in alphabetical order.
-_SPARE_COLOURS = ("#000000", "#8C6BB1", "#7A5C00", "#117733", "#AA4499")
-_SPARE_STYLES = tuple(
-    PrunerStyle(marker, dashes) for dashes in ((0, (3, 2)), (0, (8, 2, 1, 2, 1, 2))) for marker in "^P*Xp<>h"
-)
-_SETTINGS: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "savefig.dpi": 130,
-    # Options of words may hold any character, a dollar too.
-    "text.parse_math": False,
-}
-_ARROWS = {True: "higher is better", False: "lower is better"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curves:
-    """What one figure shows: the entries and single results of one setting, values of FIGURE, and every line's look."""
-
-    setting: tuple[object, ...]
-    entries: pd.DataFrame
-    seeds: pd.DataFrame
-    colours: Mapping[str, str]
-    styles: Mapping[str, PrunerStyle]
-
-
-def curves(table: pd.DataFrame, board: pd.DataFrame) -> list[Curves]:
-    """A figure's content for every setting that has a value, from a `frame` and its `leaderboard`."""
-    colours = _assign(board["pretraining"], COLOURS, _SPARE_COLOURS)
-    styles = _assign(board.loc[board["pruner"] != "dense", "pruner"], PRUNER_STYLES, _SPARE_STYLES)
+    Without the leaderboard's `label` and `margin` no point is hollow and no margin is drawn.
+    """
+    board = board.assign(**{name: value for name, value in _OPTIONAL.items() if name not in board})
+    maxima = pd.DataFrame(columns=[*CURVE, "estimate"]) if maxima is None else maxima
+    colours = assign(board["pretraining"], COLOURS, SPARE_COLOURS)
+    styles = assign(board.loc[board["pruner"] != "dense", "pruner"], PRUNER_STYLES, SPARE_STYLES)
     seeds = dict(iter(table.dropna(subset=["value"]).groupby(list(FIGURE), sort=True)))
+    largest = dict(iter(maxima.groupby(list(FIGURE), sort=True)))
     return [
-        Curves(setting=setting, entries=entries, seeds=seeds[setting], colours=colours, styles=styles)
+        Curves(
+            setting=setting,
+            entries=entries,
+            seeds=seeds[setting],
+            maxima=largest.get(setting, maxima.iloc[:0]),
+            colours=colours,
+            styles=styles,
+        )
         for setting, entries in board.groupby(list(FIGURE), sort=True)
         if setting in seeds
     ]
 
 
-def draw(shown: Curves, path: Path) -> None:
-    """Write a PNG whose bytes depend on what is shown, not on the clock or the reader's matplotlib settings."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        _figure(shown).savefig(path, format="png", metadata={"Software": None})
+@style.settings()
+def figure(shown: Curves) -> Figure:
+    """Per network a panel of values and, where a dense network is complete, one of differences to it.
 
-
-def _assign(labels: pd.Series[str], known: Mapping[str, Style], spare: Sequence[Style]) -> dict[str, Style]:
-    unknown = sorted(set(labels) - set(known))
-    return {**known, **{label: spare[i % len(spare)] for i, label in enumerate(unknown)}}
-
-
-def _figure(shown: Curves) -> Figure:
-    entries = shown.entries
-    panels = _panels(entries)
-    columns = min(len(panels), _PANELS_PER_ROW)
-    rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(4.9 * columns + 2.1, 3.9 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    # Limits come before the lines: matplotlib cannot guess any for a single point.
-    _limit(grid[0, 0], entries, shown.seeds)
+    Where `maxima` are known a third one has a row for each curve: a mark at the estimate, its interval, a bar at the
+    bound.
+    """
+    entries, panels = shown.entries, _panels(shown.entries)
+    across = min(len(panels), _PANELS_PER_ROW)
+    down = math.ceil(len(panels) / across)
+    rows = [2.2]
+    if entries.loc[entries["pruner"] != "dense", "diff_mean"].notna().any():
+        rows.append(1.5)
+        if len(shown.maxima):
+            rows.append(0.25 + 0.13 * max(len(_of(shown.maxima, panel)) for panel in panels))
+    drawn = Figure(figsize=(3.0 * across + 0.9, sum(rows) * down + 0.4 * down), layout="constrained")
+    grid = drawn.subplots(len(rows) * down, across, squeeze=False, sharey="row", height_ratios=rows * down)
     lines: dict[tuple[str, ...], Line2D] = {}
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        lines |= _panel(axes, replace(shown, entries=_of(entries, panel), seeds=_of(shown.seeds, panel)))
+    for i, panel in enumerate(panels):
+        row, column = divmod(i, across)
+        stack = list(grid[len(rows) * row : len(rows) * (row + 1), column])
+        part = replace(
+            shown, entries=_of(entries, panel), seeds=_of(shown.seeds, panel), maxima=_of(shown.maxima, panel)
+        )
+        # Limits come before the lines: matplotlib cannot guess any for a single point.
+        ladder.limit(stack[0], shown)
+        lines |= ladder.panel(stack, part)
         named = [str(panel[name]) for name in PANEL if name == "architecture" or entries[name].nunique() > 1]
-        axes.set_title(", ".join(named), loc="left", fontsize=9)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
+        stack[0].set_title(style.wrap(", ".join(named), 40), loc="left", fontsize=style.LABEL)
+    for axes in grid.flat:
+        if not axes.has_data():
+            axes.set_visible(False)
     first = entries.iloc[0]
-    for axes in grid[:, 0]:
-        axes.set_ylabel(f"{first['metric']} ({_ARROWS[bool(first['higher_is_better'])]})")
-    figure.suptitle(
-        f"{first['dataset']}: {first['metric']} against sparsity\n"
-        f"transfer {first['transfer']}, objective {first['objective']}, fraction {first['fraction']:g} of the labels"
-        + (f"\nnetwork selected: {first['selection']}" if first["selection"] else ""),
-        x=0.01,
-        ha="left",
-        fontsize=10,
+    for row_axes, words in zip(grid[:, 0], _titles(first, len(rows)) * down, strict=True):
+        row_axes.set_ylabel(words)
+    title = f"{first['dataset']}: {first['metric']} against sparsity\n{style.conditions(first)}"
+    return style.finish(
+        drawn, title=title, note=_note(shown, len(rows)), handles=[lines[name] for name in sorted(lines)]
     )
-    figure.supxlabel(_note(entries), fontsize=7.5, color="#555555")
-    handles = [lines[name] for name in sorted(lines)]
-    # Words with a path among their options are longer than the figure is wide.
-    labels = [textwrap.fill(str(handle.get_label()), LEGEND_WIDTH) for handle in handles]
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8, handlelength=4)
-    return figure
+
+
+def _titles(first: pd.Series[str], rows: int) -> list[str]:
+    titles = [style.direction(str(first["metric"]), bool(first["higher_is_better"])), "difference\nto dense", ""]
+    return titles[:rows]
 
 
 def _panels(entries: pd.DataFrame) -> list[dict[str, object]]:
@@ -163,100 +115,26 @@ def _of(table: pd.DataFrame, panel: Mapping[str, object]) -> pd.DataFrame:
     return table[same & ((table["pruner"] == "dense") | (table["granularity"] == panel["granularity"]))]
 
 
-def _panel(axes: Axes, shown: Curves) -> dict[tuple[str, ...], Line2D]:
-    """Draw the dense references and the curves; returns the legend's lines by pre-training and pruner."""
-    entries, seeds = shown.entries, shown.seeds
-    _sparsity_axis(axes, entries)
-    drawn: dict[tuple[str, ...], Line2D] = {}
-    for row in entries[(entries["pruner"] == "dense") & (entries["n"] > 0)].to_dict("records"):
-        colour = shown.colours[row["pretraining"]]
-        axes.axhspan(row["ci_low"], row["ci_high"], color=colour, alpha=0.08, linewidth=0)
-        # The empty pruner sorts the reference before the tickets it is for.
-        drawn[row["pretraining"], ""] = axes.axhline(row["mean"], color=colour, linewidth=0.9)
-        drawn[row["pretraining"], ""].set_label(f"{row['pretraining']}, dense")
-    shares = 1 - entries["sparsity"].to_numpy()
-    span = math.log(shares.max() / shares.min())
-    pruned = list(entries[entries["pruner"] != "dense"].groupby(list(_LINE), sort=True))
-    for i, (words, curve) in enumerate(pruned):
-        pretraining, pruner = map(str, words)
-        # Curves of equal sparsities stand side by side, or the dots of one would hide those of another.
-        shift = math.exp(_DODGE * span * (i - (len(pruned) - 1) / 2))
-        colour = shown.colours[pretraining]
-        line = _curve(axes, curve.sort_values("sparsity"), colour, shown.styles[pruner], shift)
-        line.set_label(f"{pretraining}, {pruner}")
-        drawn[pretraining, pruner] = line
-        if curve["n"].max() <= MAX_SEED_DOTS:
-            dots = seeds[(seeds["pretraining"] == pretraining) & (seeds["pruner"] == pruner)]
-            axes.scatter(
-                _remaining(dots) * shift, dots["value"], s=8, color=colour, alpha=0.6, linewidths=0, zorder=2.5
-            )
-    return drawn
-
-
-def _curve(axes: Axes, curve: pd.DataFrame, colour: str, style: PrunerStyle, shift: float) -> Line2D:
-    """Mean and interval of one pruner; the line is broken where a planned entry has no value at all."""
-    x = _remaining(curve).to_numpy() * shift
-    low, high = curve["ci_low"].to_numpy(), curve["ci_high"].to_numpy()
-    axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-    known = np.pad(~np.isnan(low), 1)
-    # A band of one point has no area.
-    alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    axes.vlines(x[alone], low[alone], high[alone], color=colour, alpha=0.4, linewidth=2.5)
-    (line,) = axes.plot(
-        x,
-        curve["mean"],
-        color=colour,
-        marker=style.marker,
-        linestyle=style.dashes,
-        linewidth=1.4,
-        markersize=5,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-    )
-    short = (~curve["complete"] & (curve["n"] > 0)).to_numpy()
-    axes.scatter(x[short], curve["mean"][short], marker="x", s=60, color="black", linewidths=1.2, zorder=4)
-    return line
-
-
-def _remaining(table: pd.DataFrame) -> pd.Series[float]:
-    """Share of weights kept, in (0, 1]; as requested where the achieved one is not known."""
-    return 1 - table["achieved_sparsity"].fillna(table["sparsity"])
-
-
-def _sparsity_axis(axes: Axes, entries: pd.DataFrame) -> None:
-    """Weights remaining on a log axis from dense to sparse, its ticks labelled with the grid's sparsities."""
-    axes.set_xscale("log")
-    kept = np.unique(1 - entries["sparsity"].to_numpy())
-    low, high = kept[0], max(kept[-1], 1.0)
-    margin = (high / low) ** 0.06 if high > low else 1.5
-    axes.set_xlim(high * margin, low / margin)
-    ticks: list[float] = []
-    for share in kept:
-        # Labels closer than this overlap; the sparsest levels are kept first.
-        if not ticks or math.log(share / ticks[-1]) > 0.075 * math.log(high / low):
-            ticks.append(share)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{1 - share:.3g}" for share in ticks])
-    axes.set_xlabel("sparsity (log scale of the weights remaining)")
-
-
-def _limit(axes: Axes, entries: pd.DataFrame, seeds: pd.DataFrame) -> None:
-    """Limits that show every mean and seed; the wide intervals of two or three seeds may leave the panel."""
-    values = np.concatenate([entries["mean"].dropna().to_numpy(), seeds["value"].to_numpy()])
-    low, high = float(values.min()), float(values.max())
-    margin = 0.06 * (high - low) or 0.05 * max(abs(high), 1e-3)
-    axes.set_ylim(low - margin, high + margin)
-
-
-def _note(entries: pd.DataFrame) -> str:
+def _note(shown: Curves, rows: int) -> str:
+    entries = shown.entries
     counts = entries.loc[entries["n"] > 0, "n"]
-    n = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    notes = [f"lines: mean of n = {n} seeds"]
+    notes = [f"lines: mean of {style.counted(counts)}"]
     if entries["ci_low"].notna().any():
         notes.append(f"bands: {CONFIDENCE:.0%} Student t interval over seeds")
     if counts.max() <= MAX_SEED_DOTS:
         notes.append("dots: single seeds")
+    if entries["margin"].notna().any():
+        notes.append("grey: the margin around the dense network")
+    if (entries["label"] == INCONCLUSIVE).any():
+        notes.append("hollow: inconclusive")
     if (~entries["complete"]).any():
         notes.append("crosses and gaps: fewer seeds than planned, or none")
-    return "\n".join("; ".join(notes[i : i + 2]) for i in range(0, len(notes), 2))
+    if rows > 1:
+        notes.append("differences: ticket minus dense, logarithmic beyond " + _threshold(entries))
+    if rows > 2:
+        notes.append("maxima: estimate with interval, bar at the bound that is proven")
+    return "; ".join(notes)
+
+
+def _threshold(entries: pd.DataFrame) -> str:
+    return "the margin" if entries["margin"].gt(0).any() else "a hundredth of the largest"

@@ -20,7 +20,7 @@ from bench.launch.devices import cores
 from bench.perf import Unavailable
 from bench.store import write_json
 
-BENCHMARKS = ("plan", "loader", "mask", "train", "attack", "start")
+BENCHMARKS = ("plan", "analysis", "loader", "mask", "train", "attack", "start")
 # What needs more than Python: SLURM's programs.
 ON_REQUEST = ("slurm",)
 

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from bench.grid import read
+from bench.plan import plan
 from bench.results import ResultRow
 from bench.spec import Cell, Word
+from bench.store import Store
 
 Row = Callable[..., ResultRow]
+GRID = """
+name: tiny
+protocol: demo
+architecture: [resnet8]
+pretraining: [supervised]
+pruner: [dense, omp]
+sparsity: {rate: 0.2, rounds: [0, 10]}
+dataset: [digits]
+transfer: [linear]
+seed: [0, 1]
+evaluate: [accuracy]
+"""
 
 
 def make_row(
@@ -57,6 +74,9 @@ def make_row(
         ticket=f"t-{pruner}-{sparsity:g}",
         commit="0123abc" if done else "",
         seconds=2.5 if done else None,
+        device="cpu" if done else "",
+        device_hours=0.5 if done else None,
+        ticket_hours=1.5 if done else None,
     )
 
 
@@ -78,3 +98,31 @@ def small_grid() -> list[ResultRow]:
     rows.append(make_row("omp", 0.9, 1, status="failed", reason="transfer 12ab failed: out of memory (log: x.log)"))
     rows.append(make_row("omp", 0.9, 2, status="missing", reason="not run"))
     return rows
+
+
+@pytest.fixture
+def tiny_grid(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(GRID)
+    return path
+
+
+@pytest.fixture
+def publish() -> Callable[..., None]:
+    """Publishes evaluations with accuracy 0.9 (dense) and 0.8 (omp), plus seed / 100: by default all but the last."""
+
+    def make(grid: Path, root: Path, count: int = 3) -> None:
+        planned = plan(read(grid))
+        for cell, stages in list(zip(planned.grid.cells, planned.cells, strict=True))[:count]:
+            accuracy = (0.9 if cell.pruner.name == "dense" else 0.8) + cell.seed / 100
+            found = {
+                "metrics": {"accuracy": accuracy},
+                "n_examples": 500,
+                "ticket": {"sparsity": cell.sparsity, "kept": 100, "prunable": 1000},
+            }
+            stage = planned.stages[stages.evaluate[0]]
+            if not Store(root).has(stage.key):
+                with Store(root).publish(stage, {"commit": "0123abc", "seconds": 1.5}) as folder:
+                    (folder / "metrics.json").write_text(json.dumps(found))
+
+    return make

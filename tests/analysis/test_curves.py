@@ -1,11 +1,14 @@
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis.frame import frame
+from analysis.frame import CURVE, frame
 from analysis.leaderboard import leaderboard
 from analysis.plots import curves as plots
+from analysis.plots.ladder import MAXIMA
+from analysis.plots.style import save
 from bench.catalog import PRETRAININGS, PRUNERS
 
 
@@ -16,8 +19,12 @@ def curves(rows):
 
 def axes_of(rows):
     (shown,) = curves(rows)
-    figure = plots._figure(shown)
-    return figure, [axes for axes in figure.axes if axes.get_visible()]
+    figure = plots.figure(shown)
+    return figure, [axes for axes in figure.axes if axes.get_title(loc="left") not in ("", MAXIMA)]
+
+
+def caption(figure):
+    return figure.texts[1].get_text().replace("\n", " ")
 
 
 def line(axes, label):
@@ -37,7 +44,7 @@ def test_one_figure_per_task_metric_transfer_objective_and_fraction(row):
     ]
     settings = [shown.setting for shown in curves(rows)]
     assert len(settings) == 6
-    assert ("digits", "accuracy", "linear", "standard", "last", 0.1) in settings
+    assert ("toy", "digits", "accuracy", "linear", "standard", "last", 0.1) in settings
 
 
 def test_a_curve_runs_from_dense_to_sparse_over_the_weights_remaining(row):
@@ -51,7 +58,8 @@ def test_a_curve_runs_from_dense_to_sparse_over_the_weights_remaining(row):
 
 
 def test_ticks_are_labelled_with_sparsity(row):
-    _, (axes,) = axes_of([row("dense", 0.0, 0, 0.9), row("omp", 0.5, 0, 0.8), row("omp", 0.9, 0, 0.7)])
+    figure, _ = axes_of([row("dense", 0.0, 0, 0.9), row("omp", 0.5, 0, 0.8), row("omp", 0.9, 0, 0.7)])
+    axes = figure.axes[-1]
     labels = dict(zip(axes.get_xticks(), [text.get_text() for text in axes.get_xticklabels()], strict=True))
     assert {round(float(share), 9): text for share, text in labels.items()} == {0.1: "0.9", 0.5: "0.5", 1.0: "0"}
 
@@ -123,14 +131,15 @@ def test_a_structured_panel_shows_the_dense_reference_too(row):
 
 def test_the_note_says_what_bands_and_crosses_are(small_grid, row):
     figure, _ = axes_of(small_grid)
-    assert figure.get_supxlabel() == (
-        "lines: mean of n = 1 to 3 seeds; bands: 95% Student t interval over seeds\n"
-        "dots: single seeds; crosses and gaps: fewer seeds than planned, or none"
+    assert caption(figure) == (
+        "lines: mean of n = 1 to 3 seeds; bands: 95% Student t interval over seeds; dots: single seeds; "
+        "crosses and gaps: fewer seeds than planned, or none; "
+        "differences: ticket minus dense, logarithmic beyond a hundredth of the largest"
     )
     figure, _ = axes_of([row("omp", 0.9, seed, 0.5 + seed) for seed in range(6)])
-    assert figure.get_supxlabel() == "lines: mean of n = 6 seeds; bands: 95% Student t interval over seeds"
+    assert caption(figure) == "lines: mean of n = 6 seeds; bands: 95% Student t interval over seeds"
     figure, _ = axes_of([row("omp", 0.9, seed, 0.5) for seed in range(6)])
-    assert figure.get_supxlabel() == "lines: mean of n = 6 seeds"
+    assert caption(figure) == "lines: mean of n = 6 seeds"
 
 
 @pytest.mark.parametrize("sparsities", [(), (0.9,), (0.0,)])
@@ -138,17 +147,17 @@ def test_a_single_level_can_be_drawn(row, tmp_path, sparsities):
     rows = [row("dense", 0.0, seed, 0.9) for seed in (0, 1)]
     rows += [row("omp", s, seed, 0.5 + seed) for s in sparsities for seed in (0, 1)]
     (shown,) = curves(rows)
-    plots.draw(shown, tmp_path / "x.png")
+    save(plots.figure(shown), tmp_path / "x")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bytes_do_not_depend_on_the_readers_settings(small_grid, tmp_path):
+def test_a_figure_drawn_twice_has_the_same_bytes_whatever_the_readers_settings(small_grid, tmp_path):
     (shown,) = curves(small_grid)
-    plots.draw(shown, tmp_path / "a.png")
+    first = save(plots.figure(shown), tmp_path / "a", name="x")
     with matplotlib.rc_context({"font.size": 20, "font.family": "monospace", "savefig.dpi": 30}):
-        plots.draw(shown, tmp_path / "b.png")
+        second = save(plots.figure(shown), tmp_path / "b", name="x")
         assert matplotlib.rcParams["font.size"] == 20
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def test_long_words_leave_room_for_the_curve(row, tmp_path, recwarn):
@@ -156,5 +165,99 @@ def test_long_words_leave_room_for_the_curve(row, tmp_path, recwarn):
     rows = [row("dense", 0.0, value=0.9), row(label, 0.5, value=0.8), row(label, 0.9, value=0.7)]
     table = frame(rows, grid="toy")
     (shown,) = plots.curves(table, leaderboard(table))
-    plots.draw(shown, tmp_path / "curve.png")
+    save(plots.figure(shown), tmp_path / "curve")
     assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
+
+
+def labelled(rows, **labels):
+    """A drawn figure whose omp entries carry the columns of the `matching` table."""
+    table = frame(rows, grid="toy")
+    board = leaderboard(table)
+    ticket = board["pruner"] == "omp"
+    board = board.assign(**{name: pd.Series(value, board.index).where(ticket) for name, value in labels.items()})
+    (shown,) = plots.curves(table, board)
+    return plots.figure(shown)
+
+
+LADDER = [("dense", 0.0, 0.9), ("omp", 0.5, 0.89), ("omp", 0.9, 0.6)]
+
+
+def test_differences_to_dense_stand_below_the_values(row):
+    figure, _ = axes_of([row(*entry[:2], seed, entry[2]) for entry in LADDER for seed in (0, 1)])
+    values, differences = figure.axes
+    assert line(values, "supervised, omp").get_ydata() == pytest.approx([0.89, 0.6])
+    (drawn,) = [line for line in differences.lines if line.get_marker() == "o" and len(line.get_xdata()) == 2]
+    assert drawn.get_ydata() == pytest.approx([-0.01, -0.3])
+    assert differences.get_yscale() == "symlog"
+
+
+def test_without_a_dense_network_there_are_no_differences(row):
+    figure, _ = axes_of([row("omp", 0.5, 0, 0.8), row("omp", 0.9, 0, 0.7)])
+    assert len(figure.axes) == 1
+
+
+def test_the_margin_is_linear_and_the_collapse_logarithmic(row):
+    figure = labelled([row(*entry[:2], 0, entry[2]) for entry in LADDER], margin=0.02)
+    differences = figure.axes[1]
+    place = dict(
+        zip(differences.get_yticks(), [text.get_text() for text in differences.get_yticklabels()], strict=True)
+    )
+    assert place[0.0] == "0"
+    low, high = differences.get_ylim()
+    assert low < -0.3
+    assert high > 0.02
+    bands = [patch for axes in figure.axes for patch in axes.patches if patch.get_height() == pytest.approx(0.04)]
+    assert [round(patch.get_y(), 9) for patch in bands] == [0.88, -0.02]
+    assert "grey: the margin around the dense network" in caption(figure)
+
+
+def test_inconclusive_points_are_hollow(row):
+    figure = labelled([row(*entry[:2], 0, entry[2]) for entry in LADDER], label="inconclusive")
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert [list(np.round(line.get_ydata(), 9)) for line in hollow if len(line.get_xdata())] == [[0.89, 0.6]]
+    assert "hollow: inconclusive" in caption(figure)
+
+
+def with_maximum(rows, **columns):
+    table = frame(rows, grid="toy")
+    board = leaderboard(table)
+    maxima = board.loc[board["pruner"] == "omp", list(CURVE)].drop_duplicates()
+    (shown,) = plots.curves(table, board, maxima.assign(**columns))
+    return plots.figure(shown).axes[2]
+
+
+def test_the_maximum_matching_sparsity_has_its_interval_and_bound(row):
+    axes = with_maximum(
+        [row(*entry[:2], 0, entry[2]) for entry in LADDER],
+        estimate=0.8, estimate_low=0.7, estimate_high=0.85, bound=0.5, censoring="none",
+    )  # fmt: skip
+    assert {line.get_marker(): round(float(line.get_xdata()[0]), 9) for line in axes.lines} == {"|": 0.5, "o": 0.2}
+    (interval,) = axes.collections[0].get_paths()
+    assert sorted(np.round(interval.vertices[:, 0], 9)) == [0.15, 0.3]
+
+
+def test_an_interval_that_leaves_the_levels_ends_in_an_arrow(row):
+    axes = with_maximum(
+        [row(*entry[:2], 0, entry[2]) for entry in LADDER],
+        estimate=0.8, estimate_low=np.nan, estimate_high=0.85, bound=np.nan, censoring="interval left: reaches below",
+    )  # fmt: skip
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "<"] == [axes.get_xlim()[0]]
+
+
+def test_a_maximum_that_is_not_known_says_why(row):
+    reason = "left: fails at the densest tested"
+    axes = with_maximum(
+        [row(*entry[:2], 0, entry[2]) for entry in LADDER],
+        estimate=np.nan, estimate_low=np.nan, estimate_high=np.nan, bound=np.nan, censoring=reason,
+    )  # fmt: skip
+    assert [text.get_text() for text in axes.texts] == [reason]
+
+
+def test_two_grids_are_two_figures(row):
+    table = pd.concat([frame([row(value=0.5)], grid=name) for name in ("a", "b")], ignore_index=True)
+    assert [shown.setting[0] for shown in plots.curves(table, leaderboard(table))] == ["a", "b"]
+
+
+def test_an_empty_table_has_no_curves():
+    table = frame([], grid="toy")
+    assert plots.curves(table, leaderboard(table)) == []

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.frame import frame
-from analysis.leaderboard import COLUMNS, leaderboard
+from analysis.leaderboard import LEADERBOARD_COLUMNS, leaderboard, overall
 from bench.spec import AXES
 
 
@@ -24,8 +25,8 @@ def entry(board, pruner, sparsity, **axes):
 
 def test_an_entry_is_a_cell_without_its_seed(small_grid):
     board = board_of(small_grid)
-    assert list(board.columns) == list(COLUMNS)
-    assert set(COLUMNS) & set(AXES) == set(AXES) - {"seed"}
+    assert list(board.columns) == list(LEADERBOARD_COLUMNS)
+    assert set(LEADERBOARD_COLUMNS) & set(AXES) == set(AXES) - {"seed"}
     assert len(board) == 4
 
 
@@ -191,3 +192,56 @@ def test_pretraining_seeds_are_entries_of_their_own_with_their_own_reference(row
     board = board_of(rows)
     assert entry(board, "omp", 0.5, pretraining_seed=0)["diff_mean"] == pytest.approx(-0.1)
     assert entry(board, "omp", 0.5, pretraining_seed=1)["diff_mean"] == pytest.approx(-0.05)
+
+
+def test_the_overall_rank_is_the_mean_of_the_places_on_the_data_sets(row):
+    # omp wins on two of three sets, imp on one: mean ranks 4/3 and 5/3.
+    values = {"digits": (0.9, 0.8), "digit_glyphs": (0.7, 0.6), "digits_noisy": (0.3, 0.4)}
+    rows = [
+        row(pruner, 0.9, seed, value + seed / 100, dataset=dataset)
+        for dataset, pair in values.items()
+        for pruner, value in zip(("omp", "imp"), pair, strict=True)
+        for seed in (0, 1)
+    ]
+    found = overall(leaderboard(frame(rows, grid="toy")))
+    assert found[["rank", "pruner", "n_datasets", "n_methods"]].to_numpy().tolist() == [
+        [1, "omp", 3, 2],
+        [2, "imp", 3, 2],
+    ]
+    assert found["mean_rank"].tolist() == pytest.approx([4 / 3, 5 / 3])
+    # Student's t with two degrees of freedom: the interval leaves [1, 2] on both sides.
+    assert found[["mean_rank_low", "mean_rank_high"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+    assert found["mean"].tolist() == pytest.approx([1.9 / 3 + 0.005, 1.8 / 3 + 0.005])
+
+
+def test_a_method_with_a_missing_cell_is_marked_and_does_not_lead(row):
+    rows = [row("omp", 0.9, seed, 0.9, dataset=name) for name in ("digits", "digits_noisy") for seed in (0, 1)]
+    rows += [row("imp", 0.9, seed, 0.95, dataset=name) for name in ("digits", "digits_noisy") for seed in (0, 1)]
+    rows[-1] = row("imp", 0.9, 1, dataset="digits_noisy", status="failed")
+    found = overall(leaderboard(frame(rows, grid="toy"))).set_index("pruner")
+    assert found["complete"].to_dict() == {"omp": True, "imp": False}
+    assert found["rank"].fillna(0).to_dict() == {"omp": 1, "imp": 0}
+    assert found["n_datasets"].to_dict() == {"omp": 2, "imp": 1}
+    assert found.loc["imp", "note"] == "one data set: no interval"
+
+
+def test_tied_methods_share_the_mean_of_their_places(row):
+    rows = [row(pruner, 0.9, seed, 0.9) for pruner in ("omp", "imp") for seed in (0, 1)]
+    found = overall(leaderboard(frame(rows, grid="toy")))
+    assert found["mean_rank"].tolist() == [1.5, 1.5]
+    assert found["rank"].tolist() == [1, 1]
+    assert set(found["note"]) == {"one data set: no interval"}
+
+
+def test_the_overall_leaderboard_does_not_depend_on_the_order_of_rows(small_grid):
+    table = frame(small_grid, grid="toy")
+    shuffled = table.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(overall(leaderboard(shuffled)), overall(leaderboard(table)))
+
+
+def test_what_ran_and_doubts_are_listed_once(row):
+    rows = [dataclasses.replace(row(seed=seed, value=0.5), flags="gradients vanish") for seed in (0, 1, 2)]
+    rows[2] = dataclasses.replace(rows[2], flags="", device="H100", commit="9abc", device_hours=2.0)
+    (entry,) = leaderboard(frame(rows, grid="toy")).to_dict("records")
+    assert (entry["flags"], entry["device"], entry["commits"]) == ("gradients vanish", "H100; cpu", "0123abc; 9abc")
+    assert (entry["device_hours"], entry["ticket_hours"], entry["kept"]) == (1.0, 1.5, 100)

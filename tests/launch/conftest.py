@@ -157,13 +157,14 @@ class Computed:
 
 def computed(grid_file: Path, root: Path) -> Computed:
     """What a root holds of a grid; raises StoreError where an artifact is corrupt."""
-    chosen, store = grid.read(grid_file), Store(root)
+    planned, store = plan(grid.read(grid_file)), Store(root)
     files = {}
-    for key in plan(chosen).stages.keys() & store.keys():
+    for key in planned.stages.keys() & store.keys():
         found = store.open(key)
         # Reading through the artifact checks every file against its digest.
         files[key] = {name: entry["sha256"] for name, entry in found.manifest["files"].items() if found.file(name)}
-    rows = [dataclasses.replace(row, commit="", seconds=None) for row in results.rows(chosen, root=root)]
+    times = {"seconds": None, "device_hours": None, "ticket_hours": None}
+    rows = [dataclasses.replace(row, commit="", **times) for row in results.rows(planned, root=root)]
     return Computed(files=files, rows=rows)
 
 

@@ -58,7 +58,7 @@ def reference(tmp_path_factory, data_root, tiny):
 
 def test_a_grid_runs_to_complete_rows(reference):
     path, root, artifacts = reference
-    found = rows(grid.read(path), root=root)
+    found = rows(plan(grid.read(path)), root=root)
     assert {row.status for row in found} == {"done"}
     # 5 networks, 2 transfers, accuracy + pgd_accuracy.
     assert len(found) == 5 * 2 * 2
@@ -137,7 +137,7 @@ def test_one_failing_stage_blocks_only_its_descendants(write_grid, data_root, tm
         }
     )
     assert run(path, data_root, tmp_path / "runs") == 1
-    found = rows(grid.read(path), root=tmp_path / "runs")
+    found = rows(plan(grid.read(path)), root=tmp_path / "runs")
     assert {str(row.cell.pruner): row.status for row in found} == {"dense": "done", "omp": "done", "imp": "blocked"}
     reason = next(row.reason for row in found if row.status == "blocked")
     assert "Diverged: the training loss became nan" in reason

@@ -85,7 +85,7 @@ def test_every_selection_is_measured_by_itself_and_has_rows_of_its_own(lab, pick
     assert [(str(asked.metric), asked.selection) for asked in stages.asked] == [
         (metric, selection) for metric in ("accuracy", "calibration") for selection in ("last", "best_validation")
     ]
-    rows = results.rows(planned.grid, root=lab.settings.root)
+    rows = results.rows(planned, root=lab.settings.root)
     assert {row.status for row in rows} == {"missing"}
     found = {}
     for key in stages.evaluate[:2]:
@@ -98,7 +98,7 @@ def test_every_selection_is_measured_by_itself_and_has_rows_of_its_own(lab, pick
         found[selection] = float((logits.argmax(1) == labels).double().mean())
         assert summary(artifact)["metrics"]["accuracy"] == found[selection]
     assert found["last"] != found["best_validation"]
-    rows = [row for row in results.rows(planned.grid, root=lab.settings.root) if row.metric == "accuracy"]
+    rows = [row for row in results.rows(planned, root=lab.settings.root) if row.metric == "accuracy"]
     mine = {row.selection: row for row in rows if row.ticket == stages.ticket}
     assert {selection: row.value for selection, row in mine.items()} == found
     assert len({row.key for row in mine.values()}) == 2
@@ -286,7 +286,7 @@ def test_flags_and_details_reach_the_numbers_file_and_the_rows(lab, planned, pic
     assert found["details"]["budget"] == {"steps": 2, "targets": 9, "queries": 4}
     assert set(found["details"]["accuracy_after"]) == {"clean", "apgd_ce", "apgd_t", "fab_t", "square"}
     assert found["flags"]
-    row = next(row for row in results.rows(planned.grid, root=lab.settings.root) if row.key == artifact.key)
+    row = next(row for row in results.rows(planned, root=lab.settings.root) if row.key == artifact.key)
     assert row.metric == "autoattack_accuracy(iterations=2, queries=4, examples=40)"
     assert row.flags == "; ".join(found["flags"])
     assert row.n_examples == 40

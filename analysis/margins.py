@@ -1,0 +1,63 @@
+"""How much worse than the dense network a ticket may be and still match it, by metric; stated before the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+# Accuracy under an attack, noise or corruption costs more to measure, on fewer images and with a larger deviation.
+_ROBUST = ("pgd", "pgd_10", "pgd_50", "autoattack", "fgsm", "random_noise", "corruption")
+# In the metric's own unit: half a point of clean accuracy, mIoU or AP, a point of robust accuracy or ECE.
+MARGINS: Mapping[str, float] = MappingProxyType(
+    {
+        "accuracy": 0.005,
+        **{f"{name}_accuracy": 0.01 for name in _ROBUST},
+        "mean_iou": 0.005,
+        "ap": 0.005,
+        "ood_auroc": 0.005,
+        "ece": 0.01,
+        "brier": 0.005,
+    }
+)
+# As a share of the dense network's value, for what has no natural scale.
+RELATIVE_MARGINS: Mapping[str, float] = MappingProxyType({"nll": 0.02})
+# Fewer test images than LARGE cannot resolve half a point of accuracy.
+SMALL_ACCURACY_MARGIN = 0.01
+LARGE = 5000
+NONE_STATED: Mapping[str, float] = MappingProxyType({})
+
+
+def margin(metric: str, *, n_examples: float, dense_mean: float, stated: Mapping[str, float] = NONE_STATED) -> float:
+    """The margin of one metric, in its own unit; see `margins`."""
+    found = margins(pd.Series([metric]), pd.Series([float(n_examples)]), pd.Series([float(dense_mean)]), stated)
+    return float(found.iloc[0])
+
+
+def margins(
+    metric: pd.Series[str],
+    n_examples: pd.Series[float],
+    dense_mean: pd.Series[float],
+    stated: Mapping[str, float] = NONE_STATED,
+) -> pd.Series[float]:
+    """Margins in each metric's own unit, positive whatever its direction; NaN where none is known.
+
+    n_examples: images of the test set; a set of unknown size counts as large. `stated` replaces the table's margins:
+    first by the full name, `pgd_accuracy(steps=50)`, then by the name without options. Raises ValueError on a stated
+    margin that is not a positive number.
+    """
+    for label, value in stated.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f'margin of "{label}" is {value}: state a positive number in the unit of the metric')
+    name = metric.map({label: label.partition("(")[0] for label in metric.unique()})
+    found = _looked_up(name, MARGINS)
+    found = found.mask((name == "accuracy") & (n_examples.astype("float64") < LARGE), SMALL_ACCURACY_MARGIN)
+    found = found.fillna(_looked_up(name, RELATIVE_MARGINS) * dense_mean.abs())
+    found = _looked_up(metric, stated).fillna(_looked_up(name, stated)).fillna(found)
+    return found.where(found > 0)
+
+
+def _looked_up(names: pd.Series[str], values: Mapping[str, float]) -> pd.Series[float]:
+    return names.map(dict(values)).astype("float64")

@@ -1,0 +1,197 @@
+"""Tickets that match in several respects at once: clean and robust under two objectives, or on every task.
+
+All of them have to hold, so that each is tested at 5 % and the claim is wrong in at most 5 %: the p of the whole is the
+largest (intersection-union test, Berger 1982).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.frame import CURVE
+from analysis.matching import matches
+from bench.catalog import PRUNERS
+
+Flags = npt.NDArray[np.bool_]
+CLEAN = "accuracy"
+ROBUST = ("pgd_accuracy", "autoattack_accuracy")
+# The metric of a task, the first of these that it has.
+PRIMARY = ("accuracy", "mean_iou", "ap")
+_NETWORK = ("grid", "architecture", "pretraining", "source", "pruner", "granularity", "sparsity", "round")
+_TICKET = (*_NETWORK, "dataset", "transfer", "fraction", "pretraining_seed")
+# What a universal ticket is asked for under: the tasks that the grid has there.
+_SETTING = ("grid", "transfer", "objective", "fraction")
+_CORNERS = ("standard_sa", "standard_ra", "adversarial_sa", "adversarial_ra")
+DOUBLE_WIN_COLUMNS = {
+    **dict.fromkeys(_TICKET, "identity of the ticket, see the frame"),
+    "objective": "the adversarial objective; the other is `standard`",
+    "selection": "which network of the adversarial transfer",
+    "robust_metric": "what RA is; SA is the accuracy",
+    "standard_sa": "label of the accuracy after standard transfer",
+    "standard_ra": "label of the robust metric after standard transfer",
+    "adversarial_sa": "label of the accuracy after adversarial transfer",
+    "adversarial_ra": "label of the robust metric after adversarial transfer",
+    "p": "largest of the four p",
+    "double_win": "all four labels are matching or superior",
+    "double_win_by_mean": "papers' rule: all four means are at least those of dense",
+    "note": "which of the four is missing",
+}
+_ACROSS = tuple(name for name in (*CURVE, "sparsity", "round") if name not in ("dataset", "metric"))
+UNIVERSAL_COLUMNS = {
+    **dict.fromkeys(_ACROSS, "identity of the ticket and of its transfers, see the frame"),
+    "tasks": "the data sets, in alphabetical order, with the metric that counts",
+    "n_tasks": "how many they are",
+    "n_matching": "on how many of them the ticket is matching or superior",
+    "p": "largest p over the tasks",
+    "universal": "matching or superior on all of them",
+    "universal_by_mean": "papers' rule: on all of them the mean is at least that of dense",
+    "note": "which task is missing",
+}
+
+
+class UnknownTask(ValueError):
+    """A data set that tickets were to match on is none of the table."""
+
+
+def double_win(matching_table: pd.DataFrame) -> pd.DataFrame:
+    """Whether a ticket matches in accuracy and in robust accuracy, after standard and after adversarial transfer.
+
+    A row of DOUBLE_WIN_COLUMNS, sorted, for every ticket of a `matching` table and every adversarial objective,
+    selection and robust metric that its grid has for the data set, transfer and fraction; the standard transfer is that
+    of its first selection. Where one of the four has no label nothing is claimed.
+    Chen et al. 2022 (double-win tickets), arXiv:2206.04762.
+    """
+    entries = matching_table.assign(
+        ticket=matching_table.groupby(list(_TICKET), sort=True, dropna=False).ngroup(),
+        robust_metric=matching_table["metric"],
+        base=_names(matching_table["metric"]),
+    )
+    standard = entries[entries["objective"] == "standard"]
+    standard = standard[standard["selection"] == standard.groupby("ticket")["selection"].transform("min")]
+    adversarial = entries[_names(entries["objective"]) == "adversarial"]
+    setting = ["grid", "dataset", "transfer", "fraction"]
+    asked = adversarial.loc[adversarial["base"].isin(ROBUST), [*setting, "objective", "selection", "robust_metric"]]
+    rows = entries.drop_duplicates("ticket")[[*_TICKET, "ticket"]].merge(asked.drop_duplicates(), on=setting)
+    sources = {
+        "standard_sa": (standard["base"] == CLEAN, ["ticket"]),
+        "standard_ra": (standard["base"].isin(ROBUST), ["ticket", "robust_metric"]),
+        "adversarial_sa": (adversarial["base"] == CLEAN, ["ticket", "objective", "selection"]),
+        "adversarial_ra": (adversarial["base"].isin(ROBUST), ["ticket", "objective", "selection", "robust_metric"]),
+    }
+    for corner, (chosen, keys) in sources.items():
+        source = (standard if corner.startswith("standard") else adversarial)[chosen]
+        renamed = {"label": corner, "p": f"p_{corner}", "by_mean": f"mean_{corner}"}
+        rows = rows.merge(source[[*keys, *renamed]].rename(columns=renamed), on=keys, how="left", validate="m:1")
+        rows[corner] = rows[corner].fillna("")
+    rows["p"] = rows[[f"p_{corner}" for corner in _CORNERS]].max(axis=1, skipna=False)
+    rows["double_win"] = _all([matches(rows[corner]) for corner in _CORNERS])
+    rows["double_win_by_mean"] = _all([rows[f"mean_{corner}"] for corner in _CORNERS])
+    rows["note"] = pd.Series(_missing((rows[list(_CORNERS)] == "").to_numpy(), _CORNERS), dtype="str")
+    keys = [*_TICKET, "objective", "selection", "robust_metric"]
+    return rows.sort_values(keys, ignore_index=True)[list(DOUBLE_WIN_COLUMNS)]
+
+
+def universal(matching_table: pd.DataFrame, tasks: Collection[str] | Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Whether a ticket matches on every task: the metric that counts of each data set.
+
+    A row of UNIVERSAL_COLUMNS, sorted, for every ticket of a `matching` table that has any of the tasks. tasks: data
+    sets, by default all that the grid has at the ticket's transfer, objective and fraction, each with the first of
+    PRIMARY that it has; or a metric by data set. Nothing is claimed where a task has no label, where there is one task
+    only, and where every task has a mask of its own. Raises UnknownTask for a data set that no ticket has.
+    """
+    wanted, names = _tasks(matching_table, tasks)
+    found = matching_table.merge(wanted, on=[*_SETTING, "dataset", "metric"])
+    groups = found.groupby(list(_ACROSS), sort=True, dropna=False)
+    ticket, rows = groups.ngroup().to_numpy(), groups.size().reset_index()[list(_ACROSS)]
+    shape = (len(rows), len(names))
+    asked = np.zeros(shape, np.bool_)
+    pairs = rows[list(_SETTING)].reset_index(names="row").merge(wanted, on=list(_SETTING))
+    asked[pairs["row"], pairs["task"]] = True
+
+    def by_task(flags: pd.Series[bool]) -> Flags:
+        """Flags of the entries, by ticket and task; False where there is no entry or its flag is blank."""
+        flags_of = np.zeros(shape, np.bool_)
+        flags_of[ticket, found["task"]] = flags.fillna(False).astype(bool)
+        return flags_of
+
+    def everywhere(flags: Flags) -> pd.Series[bool]:
+        return pd.Series((flags | ~asked).all(axis=1))
+
+    labelled, means = by_task(found["label"] != ""), by_task(found["by_mean"].notna())
+    matching, by_mean = by_task(matches(found["label"])), by_task(found["by_mean"])
+    rows["tasks"] = _listed(asked, names)
+    rows["n_tasks"], rows["n_matching"] = asked.sum(axis=1), matching.sum(axis=1)
+    rows["p"] = found["p"].groupby(ticket).max().where(everywhere(labelled))
+    own, single = _has_own_masks(rows["pruner"]), rows["n_tasks"] == 1
+    for name, holds, known in (("universal", matching, labelled), ("universal_by_mean", by_mean, means)):
+        rows[name] = everywhere(holds).astype("boolean").where(everywhere(known) & ~single & ~own)
+    reasons = ["every task has a mask of its own", "one task: nothing to be universal over"]
+    rows["note"] = pd.Series(np.select([own, single], reasons, _missing(asked & ~labelled, names)), dtype="str")
+    return rows[list(UNIVERSAL_COLUMNS)]
+
+
+def _tasks(
+    matching_table: pd.DataFrame, tasks: Collection[str] | Mapping[str, str] | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Setting, dataset, metric and the number `task` of every task that counts, and the tasks' names by that number."""
+    wanted = matching_table[[*_SETTING, "dataset", "metric"]].drop_duplicates()
+    place = _names(wanted["metric"]).map({name: i for i, name in enumerate(PRIMARY)})
+    wanted = wanted.assign(place=place).dropna(subset="place")
+    wanted = wanted.sort_values([*_SETTING, "dataset", "place", "metric"]).drop_duplicates([*_SETTING, "dataset"])
+    if tasks is not None:
+        # What is named counts in every setting, planned there or not.
+        primary = dict(zip(wanted["dataset"], wanted["metric"], strict=True))
+        metrics = tasks if isinstance(tasks, Mapping) else {name: _of(primary, name) for name in tasks}
+        named = pd.DataFrame({"dataset": list(metrics), "metric": list(metrics.values())}, dtype="str")
+        wanted = matching_table[list(_SETTING)].drop_duplicates().merge(named, how="cross")
+    distinct = wanted[["dataset", "metric"]].drop_duplicates().sort_values(["dataset", "metric"])
+    names = (distinct["dataset"] + " (" + distinct["metric"] + ")").tolist()
+    wanted = wanted.assign(task=wanted.groupby(["dataset", "metric"], sort=True).ngroup())
+    return wanted[[*_SETTING, "dataset", "metric", "task"]], names
+
+
+def _of(primary: Mapping[str, str], dataset: str) -> str:
+    if dataset not in primary:
+        raise UnknownTask(
+            f'tasks: no ticket is planned for "{dataset}" (known: {", ".join(sorted(primary)) or "none"})'
+        )
+    return primary[dataset]
+
+
+def _names(labels: pd.Series[str]) -> pd.Series[str]:
+    """The words without their options."""
+    return labels.map({label: label.partition("(")[0] for label in labels.unique()}).astype("str")
+
+
+def _has_own_masks(pruner: pd.Series[str]) -> pd.Series[bool]:
+    """Whether the mask is found on the data of the task, so that a ticket is never the same on two tasks."""
+    own = {}
+    for label in pruner.unique():
+        name, _, options = label.partition("(")
+        given = re.search(r"(?:^|,)\s*on\s*=\s*(\w+)", options)
+        default = getattr(PRUNERS.get(name), "options", {}).get("on")
+        own[label] = (given[1] if given else default and default.default) == "downstream"
+    return pruner.map(own).astype(bool)
+
+
+def _all(parts: Sequence[pd.Series[bool]]) -> pd.Series[bool]:
+    """Whether all hold; blank where one is blank, even where another does not hold."""
+    flags = pd.concat(parts, axis=1, keys=range(len(parts))).astype("boolean")
+    return flags.all(axis=1).astype("boolean").where(flags.notna().all(axis=1))
+
+
+def _missing(missing: Flags, names: Sequence[str]) -> npt.NDArray[np.object_]:
+    listed = _listed(missing, names)
+    return np.where(listed == "", "", "no label for " + listed)
+
+
+def _listed(chosen: Flags, names: Sequence[str]) -> npt.NDArray[np.object_]:
+    """The names that each row (rows, names) chooses, with commas between."""
+    patterns, row = np.unique(chosen, axis=0, return_inverse=True)
+    texts = [", ".join(name for name, yes in zip(names, pattern, strict=True) if yes) for pattern in patterns]
+    return np.array(texts, np.object_)[row]
