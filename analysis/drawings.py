@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from analysis.aggregate import KEYS
+from analysis.domain_gap import KEYS as GAP_KEYS
 from analysis.frame import of_tickets
 from analysis.layers import kernel_map
 from analysis.plots import aggregates, comparisons, cost, critical_difference, curves, gap, heatmaps, plane
@@ -46,16 +48,18 @@ def drawings(tables: Tables, boards: Mapping[Board, str], store: Store | None = 
         Drawing(kind="curve", setting=chosen.setting, draw=partial(curves.figure, chosen))
         for chosen in most_telling(found, most)
     ]
+    # What is about one data set, or about dense networks alone, has better figures.
+    scores = tables.aggregates[(tables.aggregates["n_tasks"] > 1) & (tables.aggregates["sparsity"] > 0)]
     costs = cost.fronts(tables.leaderboard)
     shown = [Shown(drawing, boards[_board(drawing, curves.FIGURE)]) for drawing in named]
     others: list[tuple[str, Sequence[Drawing]]] = [
         ("double_win", plane.planes(tables.leaderboard)),
         *(("comparisons", comparisons.forests(tables.comparisons, axis)) for axis in _axes(tables.comparisons)),
-        ("rank_pairs", critical_difference.matrices(tables.rank_pairs, tables.ranks)),
+        ("rank_pairs", critical_difference.matrices(tables.rank_pairs[tables.rank_pairs["n"] > 1], tables.ranks)),
         ("ranks", critical_difference.diagrams(tables.ranks, tables.omnibus)),
-        ("gap_points", gap.gaps(tables.gap_points, tables.gap_regression)),
-        ("aggregates", aggregates.dots(tables.aggregates)),
-        ("profiles", aggregates.curves(tables.profiles)),
+        ("gap_points", gap.gaps(_of_several(tables.gap_points, GAP_KEYS), tables.gap_regression)),
+        ("aggregates", aggregates.dots(scores)),
+        ("profiles", aggregates.curves(tables.profiles.merge(scores[[*KEYS, "method"]]))),
         ("transfer_matrix", heatmaps.transfers(tables.transfer_matrix)),
         ("overlap", heatmaps.overlaps(tables.overlap)),
         ("layers", heatmaps.profiles(tables.layers)),
@@ -65,6 +69,11 @@ def drawings(tables: Tables, boards: Mapping[Board, str], store: Store | None = 
         shown += [Shown(drawing, f"tables/{name}.csv") for drawing in drawn[:most]]
     shown += [Shown(drawing, boards[_board(drawing, cost.FIGURE)]) for drawing in costs[:most]]
     return Chosen(shown, max(len(found), len(costs), *(len(drawn) for _, drawn in others)))
+
+
+def _of_several(points: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The rows of comparisons that have more than one data set."""
+    return points[points.groupby(list(keys), dropna=False)["dataset"].transform("size") > 1]
 
 
 def _board(drawing: Drawing, setting: Sequence[str]) -> Board:

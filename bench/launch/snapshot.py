@@ -16,7 +16,7 @@ from bench.store import disk_errors, write_json
 
 PACKAGES = ("bench", "analysis")
 # Files that the packages read, beside their code; pyproject.toml says the same.
-DATA = {"analysis": ("published/*.csv",)}
+DATA = {"analysis": ("published/*.csv", "report/*.css", "report/*.j2", "report/*.js")}
 ABOUT = "snapshot.json"
 
 

@@ -66,8 +66,7 @@ def contents(folder):
 
 
 def test_a_snapshot_holds_the_code_and_the_data_it_reads_and_nothing_else(checkout, tmp_path):
-    (checkout / "analysis" / "published").mkdir(exist_ok=True)
-    (checkout / "analysis" / "published" / "study.csv").write_text("a,b\n")
+    (checkout / "analysis" / "published" / "notes.txt").write_text("stray")
     (checkout / "bench" / "notes.txt").write_text("stray")
     (checkout / "bench" / "__pycache__").mkdir(exist_ok=True)
     (checkout / "bench" / "__pycache__" / "x.pyc").write_bytes(b"x")
@@ -80,7 +79,11 @@ def test_a_snapshot_holds_the_code_and_the_data_it_reads_and_nothing_else(checko
         for package in snapshot.PACKAGES
         for path in (checkout / package).rglob("*.py")
     }
-    assert names == code | {"analysis/published/study.csv", "snapshot.json"}
+    data = {name for name in names if not name.endswith(".py")} - {"snapshot.json"}
+    assert names == code | data | {"snapshot.json"}
+    assert {str(Path(name).parent) + Path(name).suffix for name in data} == {
+        "analysis/published.csv", "analysis/report.css", "analysis/report.j2", "analysis/report.js",
+    }  # fmt: skip
     assert contents(taken) == contents(checkout)
 
 
