@@ -27,8 +27,8 @@ def test_smoke_runs_to_complete_rows_and_a_leaderboard(data_root, tmp_path, caps
     )
     found = rows(plan(grid.read(path)), root=root)
     assert {row.status for row in found} == {"done"}
-    assert analysis.main([str(path), "--root", str(root)]) == 0
-    assert (root / "analysis" / "smoke" / "leaderboard_digits_accuracy.csv").exists()
+    assert analysis.main([str(path), "--root", str(root), "--figures", "1"]) == 0
+    assert (root / "analysis" / "smoke" / "leaderboards" / "digits_accuracy.csv").exists()
     assert (root / "analysis" / "smoke" / "missing.csv").read_text().count("\n") == 1
 
 
@@ -98,11 +98,12 @@ def test_every_shipped_grid_runs_end_to_end_at_toy_size(path, tmp_path, capsys):
     places = ["--root", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
     arguments = [str(path), "--toy", *places, "--cluster", "local", "--workers", "1", "--yes"]
     assert submit.main(arguments) == 0, capsys.readouterr().out
-    assert analysis.main([str(path), "toy=true", "--root", str(tmp_path / "runs")]) == 0
+    assert analysis.main([str(path), "toy=true", "--root", str(tmp_path / "runs"), "--figures", "1"]) == 0
     out = tmp_path / "runs" / "analysis" / f"{path.stem}-toy"
     rows = pd.read_csv(out / "rows.csv")
     assert set(rows["status"]) == {"done"}
     assert len(pd.read_csv(out / "missing.csv")) == 0
+    assert (out / "report.html").stat().st_size > 100_000
     # Every word of the real grid but its data sets is there.
     real = grid.read(path)
     for axis in ("architecture", "objective", "transfer", "granularity"):
