@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.numpy import save
 
 from bench.grid import read
 from bench.plan import plan
 from bench.results import ResultRow
 from bench.spec import Cell, Word
-from bench.store import Store
+from bench.store import FORMAT, MANIFEST, Store
 
 Row = Callable[..., ResultRow]
+
+
+class ToyStore(Store):
+    """A store that takes artifacts without a plan."""
+
+    def put(
+        self,
+        key: str,
+        files: Mapping[str, Mapping[str, Any]] = {},
+        *,
+        inputs: Mapping[str, str] = {},
+        **parameters: Any,
+    ) -> None:
+        """Publish an artifact with these files of arrays."""
+        folder = self.folder(key)
+        folder.mkdir(parents=True)
+        listed = {}
+        for name, arrays in files.items():
+            content = save(arrays)
+            (folder / name).write_bytes(content)
+            listed[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        stage = {"key": key, "parameters": parameters, "inputs": dict(inputs)}
+        manifest = {"format": FORMAT, "stage": stage, "files": listed, "made": {}}
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
 GRID = """
 name: tiny
 protocol: demo
@@ -126,3 +155,8 @@ def publish() -> Callable[..., None]:
                     (folder / "metrics.json").write_text(json.dumps(found))
 
     return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ToyStore:
+    return ToyStore(tmp_path)

@@ -1,36 +1,14 @@
 import dataclasses
-import hashlib
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import save
 
 from analysis.frame import frame
 from analysis.layers import LAYERS_COLUMNS, kernel_map, layers, read, tickets
 from bench.masks import pack
-from bench.store import CorruptArtifact, Store, StoreError
-
-
-def put(store, key, files=None, *, inputs=None, **parameters):
-    """Publish an artifact with these files of arrays."""
-    folder = store.folder(key)
-    folder.mkdir(parents=True)
-    listed = {}
-    for name, arrays in (files or {}).items():
-        data = save(arrays)
-        (folder / name).write_bytes(data)
-        listed[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    stage = {"key": key, "parameters": parameters, "inputs": inputs or {}}
-    manifest = {"format": 1, "stage": stage, "files": listed, "made": {}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
+from bench.store import CorruptArtifact, StoreError
 
 
 def convolution():
@@ -45,7 +23,7 @@ MASKS = {"layer10.weight": torch.tensor([[True, False, True]]), "layer2.weight":
 
 
 def test_a_layer_is_counted_by_weights_kernels_and_channels(row, store):
-    put(store, "t-omp-0.9", {"mask.safetensors": pack(MASKS)})
+    store.put("t-omp-0.9", {"mask.safetensors": pack(MASKS)})
     found = layers(frame([row(value=0.5)], grid="toy"), store).set_index("layer")
     counts = ["position", "kept", "total", "kernels", "zero_kernels", "channels", "zero_channels"]
     assert found.loc["layer2.weight", counts].tolist() == [0, 5, 24, 6, 4, 2, 1]
@@ -66,7 +44,7 @@ def test_masks_are_those_that_were_packed(store):
     masks = {
         f"l{i}": torch.rand(shape, generator=generator) < 0.3 for i, shape in enumerate([(5, 3, 3, 3), (7, 11), (4,)])
     }
-    put(store, "t", {"mask.safetensors": pack(masks)})
+    store.put("t", {"mask.safetensors": pack(masks)})
     found = read(store, "t")
     assert {name: mask.kept for name, mask in found.items()} == {name: int(mask.sum()) for name, mask in masks.items()}
     for name, mask in masks.items():
@@ -74,7 +52,7 @@ def test_masks_are_those_that_were_packed(store):
 
 
 def test_a_kernel_map_counts_the_weights_of_every_kernel(store):
-    put(store, "t", {"mask.safetensors": pack(MASKS)})
+    store.put("t", {"mask.safetensors": pack(MASKS)})
     assert kernel_map(store, "t", "layer2.weight").tolist() == [[1, 0, 4], [0, 0, 0]]
     assert kernel_map(store, "t", "layer10.weight").tolist() == [[1, 0, 1]]
     with pytest.raises(ValueError, match=r'ticket t masks no layer "conv1" \(known: layer2.weight, layer10.weight\)'):
@@ -83,12 +61,12 @@ def test_a_kernel_map_counts_the_weights_of_every_kernel(store):
 
 def test_a_classifier_comes_after_the_features_it_reads(store):
     names = ["classifier.0.weight", "features.10.weight", "features.3.weight"]
-    put(store, "t", {"mask.safetensors": pack({name: torch.ones(1, 1, dtype=torch.bool) for name in names})})
+    store.put("t", {"mask.safetensors": pack({name: torch.ones(1, 1, dtype=torch.bool) for name in names})})
     assert list(read(store, "t")) == ["features.3.weight", "features.10.weight", "classifier.0.weight"]
 
 
 def test_a_ticket_that_cannot_be_read_is_a_row_with_a_reason(row, store):
-    put(store, "t-omp-0.9", {"mask.safetensors": pack(MASKS)})
+    store.put("t-omp-0.9", {"mask.safetensors": pack(MASKS)})
     (store.folder("t-omp-0.9") / "mask.safetensors").write_bytes(b"")
     found = layers(frame([row(value=0.5), row("imp", status="missing")], grid="toy"), store).set_index("ticket")
     assert found["kept"].isna().all()
@@ -97,13 +75,13 @@ def test_a_ticket_that_cannot_be_read_is_a_row_with_a_reason(row, store):
 
 
 def test_bits_that_do_not_fit_the_shape_and_artifacts_that_are_no_tickets_are_refused(store):
-    put(store, "short", {"mask.safetensors": {"a:bits": np.zeros(1, np.uint8), "a:shape": np.array([3, 3])}})
+    store.put("short", {"mask.safetensors": {"a:bits": np.zeros(1, np.uint8), "a:shape": np.array([3, 3])}})
     with pytest.raises(CorruptArtifact, match=r"the bits of a do not fit its shape \(3, 3\)"):
         read(store, "short")
-    put(store, "shapeless", {"mask.safetensors": {"a:bits": np.zeros(1, np.uint8)}})
+    store.put("shapeless", {"mask.safetensors": {"a:bits": np.zeros(1, np.uint8)}})
     with pytest.raises(CorruptArtifact, match=r"unreadable \('a:shape'\)"):
         read(store, "shapeless")
-    put(store, "weights")
+    store.put("weights")
     with pytest.raises(StoreError, match=r"has no mask.safetensors: it is not a ticket"):
         read(store, "weights")
 
@@ -133,6 +111,6 @@ def test_dense_networks_are_no_tickets_and_no_store_means_no_rows(row, store):
 
 def test_order_of_rows_does_not_matter(row, store):
     for key in ("t-omp-0.9", "t-omp-0.5"):
-        put(store, key, {"mask.safetensors": pack(MASKS)})
+        store.put(key, {"mask.safetensors": pack(MASKS)})
     table = frame([row("omp", sparsity, value=0.5) for sparsity in (0.5, 0.9)], grid="toy")
     pd.testing.assert_frame_equal(layers(table, store), layers(table[::-1], store))

@@ -1,41 +1,17 @@
 import dataclasses
-import hashlib
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import save
 
 from analysis.frame import frame
 from analysis.overlap import OVERLAP_COLUMNS, OVERLAP_LAYERS_COLUMNS, overlap
 from bench.masks import pack
-from bench.store import Store
-
-
-def put(store, key, files=None, *, inputs=None, **parameters):
-    """Publish an artifact with these files of arrays."""
-    folder = store.folder(key)
-    folder.mkdir(parents=True)
-    listed = {}
-    for name, arrays in (files or {}).items():
-        data = save(arrays)
-        (folder / name).write_bytes(data)
-        listed[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    stage = {"key": key, "parameters": parameters, "inputs": inputs or {}}
-    manifest = {"format": 1, "stage": stage, "files": listed, "made": {}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
 
 
 def ticket(row, store, key, masks, pruner="omp", seed=0):
-    put(
-        store,
+    store.put(
         key,
         {"mask.safetensors": pack({name: torch.tensor(mask, dtype=torch.bool) for name, mask in masks.items()})},
     )

@@ -1,49 +1,26 @@
 import dataclasses
 import hashlib
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import save
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from analysis.frame import frame
 from analysis.per_example import PER_EXAMPLE_COLUMNS, per_example
-from bench.store import Store
-
-
-def put(store, key, files=None, *, inputs=None, **parameters):
-    """Publish an artifact with these files of arrays."""
-    folder = store.folder(key)
-    folder.mkdir(parents=True)
-    listed = {}
-    for name, arrays in (files or {}).items():
-        data = save(arrays)
-        (folder / name).write_bytes(data)
-        listed[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    stage = {"key": key, "parameters": parameters, "inputs": inputs or {}}
-    manifest = {"format": 1, "stage": stage, "files": listed, "made": {}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
 
 DENSE = np.repeat([True, False], [70, 30])
 # Of the 70 it loses 10, of the 30 it wins 3.
 TICKET = np.concatenate([np.repeat([True, False], [60, 10]), np.repeat([True, False], [3, 27])])
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path)
-
-
 def evaluated(row, store, right, pruner="omp", sparsity=0.9, seed=0, value=None, **axes):
     """The row of an evaluation whose artifact holds which examples are right."""
     found = row(pruner, sparsity, seed, float(np.mean(right)) if value is None else value, **axes)
     key = hashlib.sha256(repr((pruner, sparsity, seed, axes)).encode()).hexdigest()[:16]
-    put(store, key, {"examples.safetensors": {"correct": np.asarray(right)}})
+    store.put(key, {"examples.safetensors": {"correct": np.asarray(right)}})
     return dataclasses.replace(found, key=key)
 
 

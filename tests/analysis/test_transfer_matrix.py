@@ -1,10 +1,7 @@
 import dataclasses
-import hashlib
-import json
 
 import pandas as pd
 import pytest
-from safetensors.numpy import save
 
 from analysis.frame import frame
 from analysis.published import read_published
@@ -16,21 +13,6 @@ from analysis.transfer_matrix import (
     transfer_counts,
     transfer_matrix,
 )
-from bench.store import Store
-
-
-def put(store, key, files=None, *, inputs=None, **parameters):
-    """Publish an artifact with these files of arrays."""
-    folder = store.folder(key)
-    folder.mkdir(parents=True)
-    listed = {}
-    for name, arrays in (files or {}).items():
-        data = save(arrays)
-        (folder / name).write_bytes(data)
-        listed[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    stage = {"key": key, "parameters": parameters, "inputs": inputs or {}}
-    manifest = {"format": 1, "stage": stage, "files": listed, "made": {}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def published_matrix():
@@ -160,11 +142,10 @@ def test_the_word_says_where_a_mask_was_found(row, pruner, family, found_on):
     assert matrix.loc[0, ["family", "mask_source"]].tolist() == [family, found_on]
 
 
-def test_the_artifact_knows_better_than_the_word(row, tmp_path):
-    store = Store(tmp_path)
-    put(store, "first", data=None, control=None)
-    put(store, "found", data={"dataset": {"label": "svhn"}}, control=None)
-    put(store, "shuffled", inputs={"ticket": "found"}, data=None, control="shuffled")
+def test_the_artifact_knows_better_than_the_word(row, store):
+    store.put("first", data=None, control=None)
+    store.put("found", data={"dataset": {"label": "svhn"}}, control=None)
+    store.put("shuffled", inputs={"ticket": "found"}, data=None, control="shuffled")
 
     rows = seeds(row, [0.9], "dense", "digits", 0.0)
     for ticket, pruner in (("first", "imp"), ("shuffled", "imp(control=shuffled)"), ("absent", "lmp")):
