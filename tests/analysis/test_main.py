@@ -100,6 +100,22 @@ def test_torch_is_never_imported(tiny_grid, publish, tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_rows_alone_need_no_package_of_training(tmp_path):
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text(
+        "architecture,pretraining,source,pruner,sparsity,dataset,transfer,objective,fraction,seed,metric,value\n"
+        + "".join(f"resnet8,supervised,letters,omp,0.9,digits,linear,standard,1,{i},accuracy,0.9{i}\n" for i in (0, 1))
+    )
+    code = (
+        f"import sys; from analysis.__main__ import main; assert main([{str(theirs)!r}]) == 0; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"analysis", "numpy", "jinja2"} < loaded
+    assert loaded.isdisjoint({"torch", "torchvision", "ffcv", "numba", "sklearn", "submitit", "statsmodels", "cv2"})
+
+
 def test_the_shipped_demo_grid_compiles(tmp_path):
     assert main(["grids/demo.yaml", "--root", str(tmp_path)]) == 0
     assert len(lines(tmp_path / "analysis" / "demo" / "rows.csv")) > 400
