@@ -32,6 +32,8 @@ PER_EXAMPLE_COLUMNS = {
 }
 _COUNTS = ("n_examples", "both_right", "only_dense", "only_ticket", "both_wrong")
 EXAMPLES = "examples.safetensors"
+# Evaluations of tickets that are read at most: each is a file of up to a megabyte, read at every analysis.
+MOST = 20_000
 
 
 class Unreadable(Exception):
@@ -42,7 +44,7 @@ def per_example(table: pd.DataFrame, store: Store | None) -> pd.DataFrame:
     """The table of PER_EXAMPLE_COLUMNS: a row per ticket, seed and accuracy of a `frame`; none without a store.
 
     Ticket and dense network of the same axes and seed are paired by example. An evaluation that is absent, corrupt or
-    keeps no values by example gives a blank row whose note says so.
+    keeps no values by example gives a blank row whose note says so; so do all rows where there are more than MOST.
     """
     accuracies = [metric for metric in table["metric"].unique() if is_accuracy(metric)]
     rows = table[table["metric"].isin(accuracies)].sort_values(list(IDENTITY), kind="stable")
@@ -52,6 +54,10 @@ def per_example(table: pd.DataFrame, store: Store | None) -> pd.DataFrame:
     found: list[tuple[tuple[float, ...], str]] = []
     if store is None:
         tickets = tickets[:0]
+    elif len(tickets) > MOST:
+        found = [(_BLANK, f"not read: of {len(tickets):,} evaluations; select at most {MOST:,} with --only")] * len(
+            tickets
+        )
     else:
         # A dense network is read once for all its tickets, which lie together only in part.
         read = functools.lru_cache(maxsize=256)(functools.partial(_right, store))

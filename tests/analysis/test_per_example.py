@@ -121,3 +121,17 @@ def test_order_of_rows_does_not_matter(row, store):
     ]
     table = frame(rows, grid="toy")
     pd.testing.assert_frame_equal(per_example(table, store), per_example(table[::-1], store))
+
+
+def test_more_evaluations_than_are_read_are_blank_and_say_what_to_do(row, store, monkeypatch):
+    rows = [
+        evaluated(row, store, DENSE, "dense", 0.0),
+        evaluated(row, store, TICKET),
+        evaluated(row, store, TICKET, "imp"),
+    ]
+    monkeypatch.setattr("analysis.per_example.MOST", 1)
+    found = per_example(frame(rows, grid="toy"), store)
+    assert set(found["note"]) == {"not read: of 2 evaluations; select at most 1 with --only"}
+    assert found[["n_examples", "p_mcnemar", "p_holm"]].isna().all(axis=None)
+    monkeypatch.setattr("analysis.per_example.MOST", 2)
+    assert set(per_example(frame(rows, grid="toy"), store)["note"]) == {""}
