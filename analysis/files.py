@@ -23,11 +23,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis import frame, schema
+from analysis.answers.summary import sentences
 from analysis.drawings import Board, Shown, drawings
 from analysis.plots import style
 from analysis.report import latex, markdown, page
 from analysis.report.figures import Figure
-from analysis.summary import sentences
 from analysis.tables import Tables
 from bench.store import Store
 

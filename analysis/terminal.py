@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from analysis.answers.summary import sentences
 from analysis.frame import DONE, ENTRY
-from analysis.summary import sentences
 from analysis.tables import Tables
 from analysis.wording import Sentence
 from bench.results import STATUSES

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.answers.summary import sentences
 from analysis.report import page
-from analysis.summary import sentences
 
 BOARD = "[data-table=leaderboard]"
 SETUP = Path(__file__).parents[3] / ".ci" / "setup-browser"

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.answers.summary import sentences
 from analysis.report import markdown
 from analysis.report.excerpts import top
-from analysis.summary import sentences
 from analysis.wording import Sentence
 
 

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from analysis.answers.summary import sentences
 from analysis.report import page, views
 from analysis.report.columns import COLUMNS
 from analysis.report.figures import Figure
-from analysis.summary import sentences
 from analysis.wording import Sentence
 
 

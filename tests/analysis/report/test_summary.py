@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import effects
+from analysis.answers import effects
+from analysis.answers.summary import sentences
 from analysis.compiling import compiled
 from analysis.frame import frame
-from analysis.summary import sentences
 
 FAILED = ("failed", "transfer 12ab failed: out of memory (log: x.log)")
 BLOCKED = ("blocked", "waits for ticket: prune 34cd failed: disk full (log: y.log)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import wording
-from analysis.scope import SETTING, Scope
+from analysis.answers.scope import SETTING, Scope
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.tables import Tables
 from analysis.wording import Row, Sentence, count, listed

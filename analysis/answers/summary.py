@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import effects, wording
+from analysis import wording
+from analysis.answers import effects
+from analysis.answers.scope import Scope
 from analysis.frame import DONE, of_tickets
 from analysis.report.coverage import statuses
-from analysis.scope import Scope
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.ranks import holm
 from analysis.tables import Tables
