@@ -121,8 +121,12 @@ def _n(counts: pd.Series[Any]) -> str:
 
 
 def _maxima(tables: Tables, scope: Scope) -> list[Sentence]:
-    """Per metric and way to transfer, up to which sparsity tickets match on each data set."""
-    settings = scope.settings(tables.maxima)
+    """Per metric and way to transfer where any ticket could be tested, up to which sparsity they match on each set."""
+    tested = tables.maxima["sd_pooled"].notna() & tables.maxima["margin"].notna()
+    planned, settings = scope.settings(tables.maxima), scope.settings(tables.maxima[tested])
+    told = {tuple(keys.items()) for keys, _ in settings}
+    # Curves of a setting that could not be tested are counted with the others.
+    settings = [(keys, part) for keys, part in planned if tuple(keys.items()) in told]
     found = []
     for keys, part in settings[:_MAX_SETTINGS]:
         sets = part.groupby("dataset", sort=True)
@@ -136,7 +140,7 @@ def _maxima(tables: Tables, scope: Scope) -> list[Sentence]:
             n=int(part["n_seeds"].min()),
         )
         found.append(sentence)
-    return scope.cut(found, len(settings) - _MAX_SETTINGS, "setting", "maxima")
+    return scope.cut(found, len(planned) - len(found), "setting", "maxima") if found else []
 
 
 def _of_dataset(dataset: str, curves: pd.DataFrame, matching: pd.DataFrame, scope: Scope) -> str:

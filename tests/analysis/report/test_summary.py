@@ -197,3 +197,15 @@ def test_the_gain_is_regressed_on_the_domain_gap_in_plain_words(toy):
         text for text in texts(replace(toy, gap_regression=table.assign(slope_low=0.01))) if "domain gap" in text
     )
     assert "rises with the domain gap" in rising
+
+
+def test_settings_where_no_ticket_could_be_tested_have_no_sentence_of_their_own(toy_rows):
+    def leads(rows):
+        found = sentences(compiled(frame(rows, grid="toy"), name="toy"))
+        return [sentence.lead for sentence in found if sentence.table == "maxima"]
+
+    untested = [replace(row, cell=replace(row.cell, transfer="finetune")) for row in toy_rows if row.cell.seed == 0]
+    assert leads(untested) == []
+    assert len(leads(toy_rows)) == 1
+    both = leads([*toy_rows, *untested])
+    assert [lead.partition(",")[0] for lead in both] == ["By accuracy with linear transfer"]
