@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"analysis: {error.filename or options.root}: {error.strerror or error}", file=sys.stderr)
         return 2
-    terminal.show(tables, written.paths, console)
+    terminal.show(tables, written.answers, written.paths, console)
     if written.figures > options.figures:
         console.print(f"At most {options.figures} figures of a kind are drawn: --figures {written.figures} draws all.")
     return 0

@@ -12,6 +12,7 @@ from analysis.frame import DENSE_REFERENCE, methods, of_tickets
 from analysis.statistics.bootstrap import STATISTICS, aggregate_intervals
 from analysis.statistics.intervals import CONFIDENCE, Floats
 from analysis.statistics.profiles import profile
+from analysis.wording import base, bases
 from bench.catalog import DATASETS, METRICS, described
 from bench.spec import Word
 
@@ -136,15 +137,14 @@ def relative(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _chance(table: pd.DataFrame) -> pd.Series[float]:
     """Accuracy of a guess by row: NaN where the number of classes is not known, 0 for metrics that know none."""
-    base = table["metric"].str.split("(").str[0]
     guessed = {name for entry in METRICS.values() if not entry.attacks for name in entry.reports if "accuracy" in name}
     classes = {label: _classes(label) for label in table["dataset"].unique()}
-    return (1 / table["dataset"].map(classes).astype("float64")).where(base.isin(guessed), 0.0)
+    return (1 / table["dataset"].map(classes).astype("float64")).where(bases(table["metric"]).isin(guessed), 0.0)
 
 
 def _classes(label: str) -> float:
     options = dict(re.findall(r"(\w+)=([^,()]+)", label))
-    name = label.partition("(")[0]
+    name = base(label)
     if name not in DATASETS or (name == "toy" and options.get("of") not in DATASETS):
         return float("nan")
     return float(options.get("classes") or described(Word(name, tuple(options.items()))).classes or "nan")

@@ -15,7 +15,7 @@ from analysis.frame import draws_masks, of_tickets
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.paired import paired_t
 from analysis.statistics.regression import FEWEST, line, spearman
-from analysis.wording import count
+from analysis.wording import bases, count
 
 GAP = "frechet_distance"
 NATURAL = ("supervised", "torchvision")
@@ -80,13 +80,9 @@ def gap_regression(points: pd.DataFrame) -> pd.DataFrame:
     return keys.join(fits.astype(dict.fromkeys(fits, "float64") | {"n_datasets": "int64", "note": "str"}))
 
 
-def _name(labels: pd.Series[str]) -> pd.Series[str]:
-    return labels.str.split("(").str[0]
-
-
 def _gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Gap by grid, architecture, source, pre-training, data set and measure; every evaluation counts once."""
-    rows = table[(_name(table["metric"]) == GAP) & _name(table["pretraining"]).isin(NATURAL)]
+    rows = table[(bases(table["metric"]) == GAP) & bases(table["pretraining"]).isin(NATURAL)]
     by = ["grid", "architecture", "source", "pretraining", "dataset", "metric"]
     # NaN where one pre-training seed lacks its gap: its mean would be another network's.
     rows = rows.groupby([*by, "pretraining_seed"])["value"].mean().groupby(by).agg(["mean", "count", "size"])
@@ -96,7 +92,7 @@ def _gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 def _pairs(table: pd.DataFrame) -> pd.DataFrame:
     """A row per cell, metric and selection that is planned at a natural and at a robust level; `gain` may be NaN."""
-    name = _name(table["pretraining"])
+    name = bases(table["pretraining"])
     cell = ["grid", "architecture", "source", "pruner", "granularity", "sparsity", "dataset", *_SETTING]
     cell += ["seed", "pretraining_seed"]
     natural = table.loc[name.isin(NATURAL), [*cell, "pretraining", "value"]]

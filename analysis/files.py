@@ -29,6 +29,7 @@ from analysis.plots import style
 from analysis.report import latex, markdown, page
 from analysis.report.figures import Figure
 from analysis.tables import Tables
+from analysis.wording import Sentence
 from bench.store import Store
 
 CONTENTS, DATA_PACKAGE = "analysis.json", "datapackage.json"
@@ -53,9 +54,10 @@ class Csv(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was written, and the largest number of figures of a kind that could be drawn."""
+    """What was written, the answers in it, and the largest number of figures of a kind that could be drawn."""
 
     paths: list[Path]
+    answers: list[Sentence]
     figures: int
 
 
@@ -98,7 +100,7 @@ def write(
         _text(out / name, text)
     for name in earlier - set(names):
         (out / name).unlink(missing_ok=True)
-    return Written([out / name for name in names], chosen.available)
+    return Written([out / name for name in names], answers, chosen.available)
 
 
 def csvs(tables: Tables, boards: Mapping[Board, str]) -> Iterator[Csv]:

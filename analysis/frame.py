@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
+from analysis.wording import base
 from bench.catalog import METRICS, PRUNERS
 from bench.results import ResultRow
 from bench.spec import AXES
@@ -23,6 +24,9 @@ CURVE = tuple(name for name in ENTRY if name not in ("sparsity", "round"))
 DENSE_REFERENCE = tuple(name for name in CURVE if name not in ("pruner", "granularity"))
 # What a network is, whatever it is transferred to.
 METHOD = ("architecture", "pretraining", "source", "pruner", "granularity")
+# Sums of the same values in another order differ in the last digits; that must not make or break a tie.
+DECIMALS = 12
+HIGHER_IS_BETTER = {name: higher for entry in METRICS.values() for name, higher in entry.reports.items()}
 # The axes whose values are words or names; the others are numbers.
 NAMED = tuple(axis for axis in AXES if axis not in ("sparsity", "fraction", "seed", "pretraining_seed"))
 COLUMNS = (
@@ -95,7 +99,7 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 def of_tickets(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of transferred networks; without what describes the pre-trained one, such as the domain gap."""
-    describing = [name for name in table["metric"].unique() if name.partition("(")[0] in _OF_PRETRAINED]
+    describing = [name for name in table["metric"].unique() if base(name) in _OF_PRETRAINED]
     return table[~table["metric"].isin(describing)].reset_index(drop=True)
 
 
@@ -107,7 +111,7 @@ def methods(table: pd.DataFrame) -> pd.Series[str]:
 
 def draws_masks(pruner: pd.Series[str]) -> pd.Series[bool]:
     """Whether the pruner's masks are random: no tickets, but what tickets are compared with."""
-    known = {label: PRUNERS.get(label.partition("(")[0]) for label in pruner.unique()}
+    known = {label: PRUNERS.get(base(label)) for label in pruner.unique()}
     return pruner.map({label: found is not None and found.random for label, found in known.items()}).astype(bool)
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.frame import COLUMNS, DONE, IDENTITY, NUMBERS, check, ordered, typed
-from bench.catalog import METRICS
+from analysis.frame import COLUMNS, DONE, HIGHER_IS_BETTER, IDENTITY, NUMBERS, check, ordered, typed
+from analysis.wording import bases
 from bench.results import STATUSES
 
 # Without these a row says nothing; what else is not given is blank.
 REQUIRED = tuple(name for name in IDENTITY if name not in ("grid", "selection", "granularity", "pretraining_seed"))
-_HIGHER_IS_BETTER = {name: higher for entry in METRICS.values() for name, higher in entry.reports.items()}
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -79,13 +78,13 @@ def _line(wrong: pd.Series[bool]) -> int:
 
 
 def _directions(table: pd.DataFrame, path: Path) -> pd.Series[bool]:
-    known = table["metric"].str.partition("(")[0].map(_HIGHER_IS_BETTER)
+    known = bases(table["metric"]).map(HIGHER_IS_BETTER)
     given = table["higher_is_better"].str.strip().str.lower()
     found = given.map(_TRUTHS).where(given != "", known)
     if found.isna().any():
         row = table[found.isna()].iloc[0]
         raise ValueError(
             f'{path}: higher_is_better "{row["higher_is_better"]}" of metric {row["metric"]}: write True or False; '
-            f"it may be left out for {', '.join(sorted(_HIGHER_IS_BETTER))}"
+            f"it may be left out for {', '.join(sorted(HIGHER_IS_BETTER))}"
         )
     return found.astype(bool)

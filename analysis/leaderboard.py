@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.frame import DENSE_REFERENCE, DONE, ENTRY
+from analysis.frame import DECIMALS, DENSE_REFERENCE, DONE, ENTRY
 from analysis.statistics.bootstrap import mean_intervals
 from analysis.statistics.intervals import CONFIDENCE, t_interval
 from analysis.statistics.rank_range import rank_range
@@ -66,8 +66,6 @@ OVERALL_COLUMNS = {
     "higher_is_better": "direction of the metric",
     "note": "why a number is not there",
 }
-# Sums of the same values in another order differ in the last digits; that must not break a tie.
-_TIE_DECIMALS = 12
 _OF_MATCHING = ("diff_low", "diff_high", "margin", "p", "label")
 
 
@@ -129,7 +127,7 @@ def overall(board: pd.DataFrame) -> pd.DataFrame:
     low, high = t_interval(methods["mean_rank"], methods["rank_sd"], methods["n_datasets"])
     methods["mean_rank_low"] = np.maximum(low, 1.0)
     methods["mean_rank_high"] = np.minimum(high, methods["n_methods"])
-    score = methods["mean_rank"].round(_TIE_DECIMALS).where(methods["complete"])
+    score = methods["mean_rank"].round(DECIMALS).where(methods["complete"])
     methods["rank"] = score.groupby(within).rank(method="min").astype("Int64")
     methods["note"] = np.select(
         [methods["n_datasets"] == 0, methods["n_datasets"] == 1, methods["rank_sd"] == 0],
@@ -191,7 +189,7 @@ def _with_dense(board: pd.DataFrame) -> pd.DataFrame:
 
 def _score(board: pd.DataFrame) -> pd.Series[float]:
     """What ranks ascending: small is good; NaN for what is not complete."""
-    score = board["mean"].round(_TIE_DECIMALS).where(board["complete"])
+    score = board["mean"].round(DECIMALS).where(board["complete"])
     return score.where(~board["higher_is_better"], -score)
 
 

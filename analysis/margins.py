@@ -8,6 +8,8 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from analysis.wording import bases
+
 # Accuracy under an attack, noise or corruption costs more to measure, on fewer images and with a larger deviation.
 _ROBUST = ("pgd", "pgd_10", "pgd_50", "autoattack", "fgsm", "random_noise", "corruption")
 # In the metric's own unit: half a point of clean accuracy, mIoU or AP, a point of robust accuracy or ECE.
@@ -51,7 +53,7 @@ def margins(
     for label, value in stated.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f'margin of "{label}" is {value}: state a positive number in the unit of the metric')
-    name = metric.map({label: label.partition("(")[0] for label in metric.unique()})
+    name = bases(metric)
     found = _looked_up(name, MARGINS)
     found = found.mask((name == "accuracy") & (n_examples.astype("float64") < LARGE), SMALL_ACCURACY_MARGIN)
     found = found.fillna(_looked_up(name, RELATIVE_MARGINS) * dense_mean.abs())

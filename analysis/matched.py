@@ -12,19 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.frame import DENSE_REFERENCE
+from analysis.frame import DECIMALS, DENSE_REFERENCE
 from analysis.margins import NONE_STATED
 from analysis.margins import margins as margins_of
 from analysis.statistics.intervals import Floats
 from analysis.statistics.paired import Ints, share_better
+from analysis.wording import base
 from bench.spec import AXES
 
 Bools = npt.NDArray[np.bool_]
 # A setting is a cell with its seed left out, of one metric; its round goes with the sparsity.
 SETTING_AXES = tuple(axis for axis in AXES if axis != "seed")
 SETTING = ("grid", "metric", "selection", *SETTING_AXES)
-# Sums of the same values in another order differ in the last digits; that must not make or break a tie.
-DECIMALS = 12
 # What other levels are compared with.
 _FIRST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -229,5 +228,5 @@ def _order(axis: str, level: Any) -> tuple[float, str]:
     if axis == "fraction":
         return -level, ""
     first = _FIRST.get(axis, ())
-    base = str(level).partition("(")[0]
-    return first.index(base) if base in first else len(first), str(level)
+    name = base(str(level))
+    return first.index(name) if name in first else len(first), str(level)

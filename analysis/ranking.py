@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from analysis.frame import methods
+from analysis.frame import DECIMALS, methods
 from analysis.margins import NONE_STATED
-from analysis.matched import DECIMALS, Bools, Settings, difference, row_mean, settings
+from analysis.matched import Bools, Settings, difference, row_mean, settings
 from analysis.statistics.equivalence import ALPHA
 from analysis.statistics.intervals import Floats, t_interval
 from analysis.statistics.paired import smallest_p, wilcoxon, win_tie_loss

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from analysis.answers.summary import sentences
 from analysis.frame import DONE, ENTRY
 from analysis.tables import Tables
 from analysis.wording import Sentence
@@ -26,14 +25,14 @@ MAX_LEADERBOARDS = 8
 _SHOWN = tuple(name for name in ENTRY if name not in ("dataset", "metric", "round", "sparsity"))
 
 
-def show(tables: Tables, files: Sequence[Path], console: Console) -> None:
+def show(tables: Tables, answers: Sequence[Sentence], files: Sequence[Path], console: Console) -> None:
     """Print what was read, the best entries of each leaderboard, the answers, and where the files are."""
     counts = tables.rows["status"].value_counts()
     found = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if status in counts)
     console.print(f"[bold]{tables.name}[/bold]: {len(tables.rows):,} results planned: {found}", highlight=False)
     if (tables.rows["status"] == DONE).any():
         console.print(best(tables.leaderboard))
-    for topic, said in groupby(sentences(tables), key=lambda sentence: sentence.topic):
+    for topic, said in groupby(answers, key=lambda sentence: sentence.topic):
         console.print(f"\n[bold]{escape(topic)}[/bold]")
         for indent, line in (line for sentence in said for line in _lines(sentence)):
             console.print(Padding(escape(line), (0, 0, 0, indent)), highlight=False)

@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from analysis.frame import DENSE_REFERENCE
+from analysis.frame import DECIMALS, DENSE_REFERENCE
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.paired import paired_t
+from analysis.wording import base
 from bench.catalog import PRUNERS
 from bench.store import Store, StoreError
 
@@ -41,8 +42,6 @@ TRANSFER_COUNTS_COLUMNS = {
     "n_at_or_above": "targets among them on which the mask is at least as good as the target's own",
     "note": "why numbers are blank",
 }
-# Sums of the same values in another order differ in the last digits; that must not break a tie.
-_DECIMALS = 12
 # Of pruners that search no data: what they read instead of the weights.
 _NOT_WEIGHTS = {"random": "chance", "ticket": "a file"}
 
@@ -85,7 +84,7 @@ def against_same_task(matrix: pd.DataFrame, *, known: pd.Series[bool]) -> pd.Dat
     The latter is blank where the cell or the target's own is not `known`; `note` then says so.
     """
     same = matrix["mask_source"] == matrix["target"]
-    better = matrix["diff_mean"].where(matrix["higher_is_better"], -matrix["diff_mean"]).where(known).round(_DECIMALS)
+    better = matrix["diff_mean"].where(matrix["higher_is_better"], -matrix["diff_mean"]).where(known).round(DECIMALS)
     at = [*KEYS, "target"]
     diagonal = matrix.loc[same, at].assign(own=better[same])
     own = matrix[at].merge(diagonal, on=at, how="left", validate="many_to_one")["own"].set_axis(matrix.index)
@@ -127,7 +126,7 @@ def _labelled(tickets: pd.DataFrame, store: Store | None) -> pd.DataFrame:
 
 
 def _found_on(store: Store | None, ticket: str, label: str, source: str, target: str) -> tuple[str, str, bool]:
-    name = label.partition("(")[0]
+    name = base(label)
     entry = PRUNERS.get(name)
     on = re.search(r"\bon=([^,)]+)", label)
     option = entry.options.get("on") if entry is not None else None

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.frame import CURVE
 from analysis.matching import matches
+from analysis.wording import bases
 from bench.catalog import PRUNERS
 
 Flags = npt.NDArray[np.bool_]
@@ -69,11 +70,11 @@ def double_win(matching_table: pd.DataFrame) -> pd.DataFrame:
     entries = matching_table.assign(
         ticket=matching_table.groupby(list(_TICKET), sort=True, dropna=False).ngroup(),
         robust_metric=matching_table["metric"],
-        base=_names(matching_table["metric"]),
+        base=bases(matching_table["metric"]),
     )
     standard = entries[entries["objective"] == "standard"]
     standard = standard[standard["selection"] == standard.groupby("ticket")["selection"].transform("min")]
-    adversarial = entries[_names(entries["objective"]) == "adversarial"]
+    adversarial = entries[bases(entries["objective"]) == "adversarial"]
     setting = ["grid", "dataset", "transfer", "fraction"]
     asked = adversarial.loc[adversarial["base"].isin(ROBUST), [*setting, "objective", "selection", "robust_metric"]]
     rows = entries.drop_duplicates("ticket")[[*_TICKET, "ticket"]].merge(asked.drop_duplicates(), on=setting)
@@ -140,7 +141,7 @@ def _tasks(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Setting, dataset, metric and the number `task` of every task that counts, and the tasks' names by that number."""
     wanted = matching_table[[*_SETTING, "dataset", "metric"]].drop_duplicates()
-    place = _names(wanted["metric"]).map({name: i for i, name in enumerate(PRIMARY)})
+    place = bases(wanted["metric"]).map({name: i for i, name in enumerate(PRIMARY)})
     wanted = wanted.assign(place=place).dropna(subset="place")
     wanted = wanted.sort_values([*_SETTING, "dataset", "place", "metric"]).drop_duplicates([*_SETTING, "dataset"])
     if tasks is not None:
@@ -161,11 +162,6 @@ def _of(primary: Mapping[str, str], dataset: str) -> str:
             f'tasks: no ticket is planned for "{dataset}" (known: {", ".join(sorted(primary)) or "none"})'
         )
     return primary[dataset]
-
-
-def _names(labels: pd.Series[str]) -> pd.Series[str]:
-    """The words without their options."""
-    return labels.map({label: label.partition("(")[0] for label in labels.unique()}).astype("str")
 
 
 def _has_own_masks(pruner: pd.Series[str]) -> pd.Series[bool]:

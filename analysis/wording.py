@@ -37,9 +37,14 @@ class Sentence:
         )
 
 
-def base(metric: str) -> str:
-    """The metric without its options: pgd_accuracy of pgd_accuracy(steps=50)."""
-    return metric.partition("(")[0]
+def base(word: str) -> str:
+    """The word without its options: pgd_accuracy of pgd_accuracy(steps=50)."""
+    return word.partition("(")[0]
+
+
+def bases(words: pd.Series[str]) -> pd.Series[str]:
+    """Every word without its options."""
+    return words.map({word: base(word) for word in words.unique()}).astype("str")
 
 
 def is_accuracy(metric: str) -> bool:

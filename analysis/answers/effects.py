@@ -6,12 +6,11 @@ import pandas as pd
 
 from analysis import wording
 from analysis.answers.scope import SETTING, Scope
-from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.equivalence import ALPHA
 from analysis.tables import Tables
 from analysis.wording import Row, Sentence, count, listed
 from bench.catalog import PRETRAININGS
 
-ALPHA = 1 - CONFIDENCE
 _HELPS = "Does robust pre-training help"
 _MAX_SETTINGS = 8
 _MAX_METRICS = 2
@@ -59,7 +58,7 @@ def _smallest(part: pd.DataFrame) -> float | None:
 
 
 def _is_robust(label: str) -> bool:
-    entry = PRETRAININGS.get(label.partition("(")[0])
+    entry = PRETRAININGS.get(wording.base(label))
     return entry is not None and entry.objective not in (None, "standard")
 
 

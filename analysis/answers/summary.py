@@ -13,7 +13,7 @@ from analysis.answers import effects
 from analysis.answers.scope import Scope
 from analysis.frame import DONE, of_tickets
 from analysis.report.coverage import statuses
-from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.equivalence import ALPHA
 from analysis.statistics.ranks import holm
 from analysis.tables import Tables
 from analysis.wording import Sentence, count, listed, unsettled
@@ -30,7 +30,6 @@ _WINS = "Double-win and universal tickets"
 _DOUBLE_WIN = "double-win tickets (standard and robust accuracy, under standard and adversarial transfer)"
 _MAX_SETTINGS = 6
 _MAX_NAMED = 3
-_LEVEL = f"{1 - CONFIDENCE:.2g}"
 
 
 def sentences(tables: Tables) -> list[Sentence]:
@@ -100,7 +99,7 @@ def _tickets(matching: pd.DataFrame, scope: Scope) -> list[Sentence]:
         untested = f"; {count(blank, 'ticket')} could not be tested" if blank else ""
         text = (
             f"By {metric}, of {count(len(tested), 'ticket')} tested against their dense networks {told} "
-            f"({_margins(part)}, {_n(tested['n_pairs'])}; tests at {_LEVEL}, not corrected over tickets){untested}."
+            f"({_margins(part)}, {_n(tested['n_pairs'])}; tests at {ALPHA:.2g}, not corrected over tickets){untested}."
         )
         n = int(tested["n_pairs"].min())
         found.append(Sentence(topic=TICKETS, lead=text, end=end, table="matching", n=n))

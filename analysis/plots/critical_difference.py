@@ -15,18 +15,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.frame import HIGHER_IS_BETTER
 from analysis.plots import style
 from analysis.plots.cells import DIVERGING, cells, colour_bar, symmetric
 from analysis.plots.looks import looks_of
 from analysis.plots.style import Drawing
-from analysis.statistics.intervals import CONFIDENCE
-from analysis.wording import probability
-from bench.catalog import METRICS
+from analysis.statistics.equivalence import ALPHA
+from analysis.wording import base, probability
 
 KEYS = ("grid", "metric", "selection", "transfer", "objective", "fraction", "sparsity")
-ALPHA = 1 - CONFIDENCE
-# Tables of pairs do not say; numbers of other people's metrics are taken as better when higher.
-HIGHER_IS_BETTER = {name: higher for entry in METRICS.values() for name, higher in entry.reports.items()}
 # Inches for the names on each side and for the axis between them.
 _SIDE, _AXIS = 1.75, 2.1
 _LABEL = 24
@@ -158,7 +155,8 @@ def matrix(pairs: pd.DataFrame, ranks: pd.DataFrame) -> Figure:
     axes = drawn.subplots()
     metric = str(pairs["metric"].iloc[0])
     limit = symmetric(values)
-    higher = HIGHER_IS_BETTER.get(metric.partition("(")[0], True)
+    # Tables of pairs do not say; numbers of other people's metrics are taken as better when higher.
+    higher = HIGHER_IS_BETTER.get(base(metric), True)
     colours = DIVERGING if higher else f"{DIVERGING}_r"
     mesh = cells(axes, values, texts, rows=order[:-1], columns=order[1:], colours=colours, low=-limit, high=limit)
     axes.set_facecolor("white")

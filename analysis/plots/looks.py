@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 import pandas as pd
 
+from analysis.wording import base
+
 Style = TypeVar("Style")
 Dashes = Literal["-"] | tuple[int, tuple[int, ...]]
 
@@ -66,9 +68,9 @@ def assign(labels: Iterable[str], known: Mapping[str, Style], spare: Sequence[St
     others = iter(range(len(given)))
     free = {name for name in known if name not in given}
     for label in sorted(given - set(known)):
-        if _name(label) in free:
-            free.remove(_name(label))
-            found[label] = known[_name(label)]
+        if base(label) in free:
+            free.remove(base(label))
+            found[label] = known[base(label)]
         else:
             found[label] = spare[next(others) % len(spare)]
     return found
@@ -82,17 +84,13 @@ def looks_of(methods: Iterable[str]) -> dict[str, Look]:
     chosen: dict[str, Look] = {}
     for method in sorted(set(methods)):
         words = re.split(r", (?![^(]*\))", method)
-        colour = next((COLOURS[_name(word)] for word in words if _name(word) in COLOURS), SPARE_COLOURS[0])
-        known = (PRUNER_STYLES.get(word, PRUNER_STYLES.get(_name(word))) for word in reversed(words))
+        colour = next((COLOURS[base(word)] for word in words if base(word) in COLOURS), SPARE_COLOURS[0])
+        known = (PRUNER_STYLES.get(word, PRUNER_STYLES.get(base(word))) for word in reversed(words))
         style = next(filter(None, known), SPARE_STYLES[0])
         # Of 22 styles a colour none may be left; two methods then share one.
         free = (Look(colour, *style) for style in (style, *SPARE_STYLES, *PRUNER_STYLES.values()))
         chosen[method] = next((look for look in free if look not in chosen.values()), Look(colour, *style))
     return chosen
-
-
-def _name(word: str) -> str:
-    return word.partition("(")[0]
 
 
 def methods(table: pd.DataFrame) -> pd.Series[str]:

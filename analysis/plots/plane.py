@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frame import ENTRY
+from analysis.frame import ENTRY, draws_masks
 from analysis.plots import style
 from analysis.plots.looks import Look, looks_of, methods
 from analysis.plots.style import Drawing
@@ -131,7 +131,7 @@ def _limits(axes: Axes, points: pd.DataFrame) -> None:
 
     The wide intervals of few seeds may leave the panel.
     """
-    chance = points["pruner"].str.partition("(")[0] == "random"
+    chance = draws_masks(points["pruner"])
     shown = points[~chance] if (~chance & (points["pruner"] != "dense")).any() else points
     for suffix, limit in (("_sa", axes.set_xlim), ("_ra", axes.set_ylim)):
         values = shown[f"mean{suffix}"]

@@ -3,6 +3,7 @@ import io
 from rich.console import Console
 
 from analysis import terminal
+from analysis.answers.summary import sentences
 from analysis.compiling import compiled
 from analysis.frame import frame
 
@@ -11,7 +12,7 @@ def printed(rows, tmp_path):
     console = Console(file=io.StringIO(), width=160)
     tables = compiled(frame(rows, grid="toy"), name="toy")
     paths = [tmp_path / name for name in ("rows.csv", "tables/maxima.csv", "figures/a.png", "report.html")]
-    terminal.show(tables, paths, console)
+    terminal.show(tables, sentences(tables), paths, console)
     return console.file.getvalue()
 
 
