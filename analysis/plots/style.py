@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -58,6 +59,8 @@ _SETTINGS: dict[Any, Any] = {
 # Width of a letter and height of a line, in font sizes, of the font that matplotlib brings; widths are for mixed text.
 _LETTER, _LINE = 0.54, 1.25
 _PAD = 0.05
+# Decimals of an axes' place as a share of the figure.
+_PLACES = 9
 # Width of a legend's handle with its spaces.
 _HANDLE = 0.53
 
@@ -145,6 +148,9 @@ def finish(figure: Figure, *, title: str, note: str, handles: Sequence[Artist] =
     # One layout for all files; a second run of the engine would start from the result of the first.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    for axes in figure.axes:
+        # The engine sums over axes in no fixed order: the last digits vary, and with them ids and pixels of files.
+        axes.set_position(np.round(axes.get_position().bounds, _PLACES))
     return figure
 
 
