@@ -124,19 +124,27 @@ def running(found: View, width: int) -> RenderableType | None:
     if not keys:
         return None
     table = Table(box=None, pad_edge=False)
-    for name in ("running", "what", "epoch", "for", "left", "node", "job"):
+    rows = list(overview.running(found, keys[:ROWS]))
+    measured = ["validation"] if any(row.measured for row in rows) else []
+    for name in ("running", "what", "epoch", *measured, "for", "left", "node", "job"):
         table.add_column(name, justify="right" if name in ("epoch", "for", "left") else "left", overflow="fold")
-    for row in overview.running(found, keys[:ROWS]):
+    for row in rows:
         state = found.states[row.key]
         table.add_row(
             row.key if width >= WIDE else row.key[:8],
             Text(overview.describe(found.plan.stages, row.key)),
             f"{row.epoch}/{row.epochs}" if row.epoch is not None else "",
+            *([", ".join(f"{_short(name)} {value:.3f}" for name, value in row.measured.items())] if measured else []),
             *(duration(seconds) if seconds is not None else "" for seconds in (row.seconds, row.left_s)),
             Text(state.node),
             state.job or state.reason,
         )
     return _cut(table, len(keys), "stages run")
+
+
+def _short(name: str) -> str:
+    """The name of a measurement on the validation split, below that word."""
+    return name.replace("validation_", "").replace("_", " ")
 
 
 def arrays(found: View) -> RenderableType | None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bench.cells import shown
@@ -18,6 +19,8 @@ from bench.store import Store, StoreError
 
 # Manifests read per kind of stage: enough for a mean, and no burden to a file server.
 SAMPLES = 50
+# What a training reports of itself; all else in its progress is measured on the validation split.
+TRAINED = ("epoch", "epochs", "loss", "lr", "time")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +67,17 @@ class Effort(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A running stage: epochs finished, seconds since its attempt began, seconds left; None where it is not known."""
+    """A running stage: epochs finished, seconds since its attempt began, seconds left; None where it is not known.
+
+    measured: accuracies of the latest epochs by name, on the validation split.
+    """
 
     key: str
     epoch: int | None
     epochs: int | None
     seconds: float | None
     left_s: float | None
+    measured: Mapping[str, float] = MappingProxyType({})
 
 
 def view(planned: Plan, store: Store, slurm: Slurm) -> View:
@@ -139,7 +146,12 @@ def running(found: View, keys: Iterable[str]) -> Iterator[Running]:
         # Of an attempt that went on from a checkpoint it is not known how many of its epochs are its own.
         if starts == 1 and began is not None and epoch and written > began:
             left = max(0.0, (epochs - epoch) * (written - began) / epoch - (found.time - written))
-        yield Running(key, epoch, epochs, seconds, left)
+        yield Running(key, epoch, epochs, seconds, left, measured(progress))
+
+
+def measured(progress: Mapping[str, Any]) -> dict[str, float]:
+    """What a training measured on the validation split, by the names of its history."""
+    return {name: float(value) for name, value in progress.items() if name not in TRAINED}
 
 
 def effort(found: View) -> Effort:

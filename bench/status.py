@@ -200,6 +200,7 @@ def document(found: View) -> dict[str, Any]:
                 "epochs": row.epochs if row else None,
                 "seconds": row.seconds if row else None,
                 "left_seconds": row.left_s if row else None,
+                "measured": dict(row.measured) if row else {},
                 "failure": {name: value for name, value in (state.failure or {}).items() if name != "stage"} or None,
                 "ancestor": state.ancestor or None,
                 "blocks": blocking[key],

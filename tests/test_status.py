@@ -136,6 +136,17 @@ def test_a_running_stage_is_shown_with_its_pace_and_place(world, capsys):
     assert match, words
 
 
+def test_what_a_training_measures_on_the_validation_split_is_shown_beside_its_epoch(world, capsys):
+    _, root, keys = world
+    path = Store(root).scratch(keys["omp2 transfer"]) / "progress.json"
+    progress = json.loads(path.read_text()) | {"knn_accuracy": 0.71234, "validation_accuracy": 0.5}
+    path.write_text(json.dumps(progress))
+    words = " ".join(row(told(capsys, world), keys["omp2 transfer"]))
+    assert "linear digits 2/4 knn accuracy 0.712, accuracy 0.500 1 min" in words
+    (stage,) = (s for s in json.loads(told(capsys, world, "--json"))["stages"] if s["key"] == keys["omp2 transfer"])
+    assert stage["measured"] == {"knn_accuracy": 0.71234, "validation_accuracy": 0.5}
+
+
 def test_after_a_resume_the_time_left_is_not_guessed(world, capsys):
     _, root, keys = world
     log = Store(root).log(keys["omp2 transfer"])
@@ -222,7 +233,7 @@ def test_the_json_document_holds_every_stage_and_array(world, capsys):
     assert by_key[keys["imp2"]]["blocks"] == 10
     assert by_key[keys["omp8"]] == {
         "key": keys["omp8"], "kind": "prune", "what": "resnet8 supervised, omp round 8", "state": "queued", "reason": "Resources",
-        "job": "7_1", "node": None, "epoch": None, "epochs": None, "seconds": None, "left_seconds": None, "failure": None,
+        "job": "7_1", "node": None, "epoch": None, "epochs": None, "seconds": None, "left_seconds": None, "failure": None, "measured": {},
         "ancestor": None, "blocks": 0, "log": str(Store(root).log(keys["omp8"])),
     }  # fmt: skip
     (array,) = found["arrays"]

@@ -19,6 +19,9 @@ from bench.launch.local import Engine
 from bench.plan import Plan
 from bench.spec import KINDS
 
+# Ends of the names of what is measured on the validation split.
+MEASURED = ("_accuracy", "_iou", "_ap")
+
 # Without a terminal a line is printed this often.
 LINE_S = 15.0
 
@@ -104,4 +107,7 @@ class Display:
 
 
 def _progress(record: Any) -> str:
-    return f"epoch {record['epoch']}/{record['epochs']}, loss {record['loss']:.3f}" if record else ""
+    if not record:
+        return ""
+    numbers = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in record.items() if name.endswith(MEASURED)]
+    return ", ".join([f"epoch {record['epoch']}/{record['epochs']}, loss {record['loss']:.3f}", *numbers])
