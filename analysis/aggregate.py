@@ -118,7 +118,7 @@ def relative(table: pd.DataFrame) -> dict[str, pd.Series]:
     """`score`: 1 is the mean of the row's own dense network, 0 is chance; `reason` where that cannot be said.
 
     Accuracies: (value - chance) / (dense - chance), with chance 1 / classes, or 0 under an attack, which knows no
-    chance. Other metrics: value / dense, and dense / value where lower is better.
+    chance. Other metrics, as mIoU and average precision: value / dense, and dense / value where lower is better.
     """
     dense = table[table["pruner"] == "dense"].groupby(list(DENSE_REFERENCE))["value"]
     moments = dense.agg(["mean", "count", "size"])
@@ -137,7 +137,8 @@ def relative(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _chance(table: pd.DataFrame) -> pd.Series[float]:
     """Accuracy of a guess by row: NaN where the number of classes is not known, 0 for metrics that know none."""
-    guessed = {name for entry in METRICS.values() if not entry.attacks for name in entry.reports if "accuracy" in name}
+    known = [entry for entry in METRICS.values() if not entry.attacks and entry.task == "classification"]
+    guessed = {name for entry in known for name in entry.reports if "accuracy" in name}
     classes = {label: _classes(label) for label in table["dataset"].unique()}
     return (1 / table["dataset"].map(classes).astype("float64")).where(bases(table["metric"]).isin(guessed), 0.0)
 

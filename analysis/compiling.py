@@ -20,6 +20,8 @@ from analysis.overlap import overlap
 from analysis.per_example import per_example
 from analysis.published import published
 from analysis.ranking import ranking
+from analysis.sensitivity import sensitivity
+from analysis.similarity import similarity
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.tables import Tables
 from analysis.transfer_matrix import transfer_matrix
@@ -60,7 +62,7 @@ def compiled(
         matching=tested,
         maxima=maxima(tickets, tested),
         double_win=wins,
-        universal=universal(tested, tasks),
+        universal=universal(tested, tasks, rows=tickets),
         comparisons=comparisons(tickets, margins=stated),
         omnibus=omnibus,
         ranks=ranks,
@@ -72,9 +74,11 @@ def compiled(
         gap_regression=gap_regression(points),
         transfer_matrix=matrix,
         transfer_counts=counts,
+        similarity=similarity(tickets, store),
         overlap=shared,
         overlap_layers=shared_layers,
         layers=layers(tickets, store),
+        sensitivity=sensitivity(board),
         published=published(board, wins),
         protocol=dict(protocols or {}),
         provenance=_provenance(rows, stated, interval),

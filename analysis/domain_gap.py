@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import draws_masks, of_tickets
+from analysis.pretrainings import is_self_supervised
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.paired import paired_t
 from analysis.statistics.regression import FEWEST, line, spearman
@@ -19,7 +20,7 @@ from analysis.wording import bases, count
 
 GAP = "frechet_distance"
 NATURAL = ("supervised", "torchvision")
-# Neither natural nor robust.
+# Neither natural nor robust; nor is what was trained without labels.
 NO_PRETRAINING = "random"
 
 _LEVELS = ("grid", "architecture", "source", "natural", "robust")
@@ -96,7 +97,8 @@ def _pairs(table: pd.DataFrame) -> pd.DataFrame:
     cell = ["grid", "architecture", "source", "pruner", "granularity", "sparsity", "dataset", *_SETTING]
     cell += ["seed", "pretraining_seed"]
     natural = table.loc[name.isin(NATURAL), [*cell, "pretraining", "value"]]
-    robust = table.loc[~name.isin((*NATURAL, NO_PRETRAINING)), [*cell, "pretraining", "value"]]
+    others = ~name.isin((*NATURAL, NO_PRETRAINING)) & ~table["pretraining"].map(is_self_supervised).astype(bool)
+    robust = table.loc[others, [*cell, "pretraining", "value"]]
     pairs = natural.rename(columns={"pretraining": "natural"}).merge(
         robust.rename(columns={"pretraining": "robust"}), on=cell, suffixes=("_natural", "_robust")
     )

@@ -11,11 +11,27 @@ import pandas as pd
 from analysis.aggregate import KEYS
 from analysis.domain_gap import KEYS as GAP_KEYS
 from analysis.frame import of_tickets
+from analysis.gallery import scenes
 from analysis.layers import kernel_map
-from analysis.plots import aggregates, comparisons, cost, critical_difference, curves, gap, heatmaps, plane
+from analysis.plots import (
+    aggregates,
+    comparisons,
+    cost,
+    critical_difference,
+    curves,
+    gap,
+    heatmaps,
+    kernels,
+    measured,
+    plane,
+    sensitivity,
+    similarity,
+)  # fmt: skip
+from analysis.plots import scenes as galleries
 from analysis.plots.curves import Curves
 from analysis.plots.style import Drawing
 from analysis.tables import Tables
+from analysis.wording import is_secondary
 from bench.store import Store
 
 # Data set and metric of a leaderboard.
@@ -61,14 +77,20 @@ def drawings(tables: Tables, boards: Mapping[Board, str], store: Store | None = 
         ("aggregates", aggregates.dots(scores)),
         ("profiles", aggregates.curves(tables.profiles.merge(scores[[*KEYS, "method"]]))),
         ("transfer_matrix", heatmaps.transfers(tables.transfer_matrix)),
+        ("published", measured.measured(tables.published)),
+        ("sensitivity", sensitivity.sensitivities(tables.sensitivity)),
+        ("similarity", similarity.similarities(tables.similarity)),
         ("overlap", heatmaps.overlaps(tables.overlap)),
         ("layers", heatmaps.profiles(tables.layers)),
+        ("layers", kernels.emptied(tables.layers, tables.rows)),
         ("layers", list(_kernels(tables.layers, store))),
     ]
     for name, drawn in others:
         shown += [Shown(drawing, f"tables/{name}.csv") for drawing in drawn[:most]]
     shown += [Shown(drawing, boards[_board(drawing, cost.FIGURE)]) for drawing in costs[:most]]
-    return Chosen(shown, max(len(found), len(costs), *(len(drawn) for _, drawn in others)))
+    seen = galleries.galleries(scenes(tables.rows, store), store) if store is not None else []
+    shown += [Shown(drawing, boards[_board(drawing, galleries.NAME)]) for drawing in seen[:most]]
+    return Chosen(shown, max(len(found), len(costs), len(seen), *(len(drawn) for _, drawn in others)))
 
 
 def _of_several(points: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -82,8 +104,13 @@ def _board(drawing: Drawing, setting: Sequence[str]) -> Board:
 
 
 def most_telling(found: Sequence[Curves], count: int) -> list[Curves]:
-    """At most `count` of them, those with the most sparsities and entries, in their order."""
-    order = sorted(found, key=lambda shown: (-shown.entries["sparsity"].nunique(), -len(shown.entries)))[:count]
+    """At most `count` of them in their order: not what another metric says first, the most sparsities and entries."""
+
+    def place(shown: Curves) -> tuple[bool, int, int]:
+        second = is_secondary(str(shown.entries["metric"].iloc[0]))
+        return second, -shown.entries["sparsity"].nunique(), -len(shown.entries)
+
+    order = sorted(found, key=place)[:count]
     chosen = {shown.setting for shown in order}
     return [shown for shown in found if shown.setting in chosen]
 

@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
+from analysis.stems import networks
 from analysis.wording import base
 from bench.catalog import METRICS, PRUNERS
 from bench.results import ResultRow
@@ -104,7 +105,11 @@ def of_tickets(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def methods(table: pd.DataFrame) -> pd.Series[str]:
-    """What a row's network is called: the axes of METHOD that vary, or pre-training and pruner if none does."""
+    """What a row's network is called: the axes of METHOD that vary, or pre-training and pruner if none does.
+
+    A network whose stem goes with the data set has one name on all of them.
+    """
+    table = table.assign(architecture=networks(table))
     first, *more = [axis for axis in METHOD if table[axis].nunique() > 1] or ["pretraining", "pruner"]
     return reduce(lambda name, axis: name + ", " + table[axis], more, table[first])
 

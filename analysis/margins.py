@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 
 from analysis.wording import bases
+from bench.catalog import METRICS
 
 # Accuracy under an attack, noise or corruption costs more to measure, on fewer images and with a larger deviation.
 _ROBUST = ("pgd", "pgd_10", "pgd_50", "autoattack", "fgsm", "random_noise", "corruption")
+# What half a point is asked of, where the test set is large enough to resolve it.
+_CLEAN = ("accuracy", "mean_iou", "pixel_accuracy", "ap", "ap50", "coco_ap", "coco_ap50")
 # In the metric's own unit: half a point of clean accuracy, mIoU or AP, a point of robust accuracy or ECE.
 MARGINS: Mapping[str, float] = MappingProxyType(
     {
-        "accuracy": 0.005,
+        **dict.fromkeys(_CLEAN, 0.005),
         **{f"{name}_accuracy": 0.01 for name in _ROBUST},
-        "mean_iou": 0.005,
-        "ap": 0.005,
+        **dict.fromkeys(METRICS["sensitivity"].reports, 0.01),
         "ood_auroc": 0.005,
         "ece": 0.01,
         "brier": 0.005,
@@ -26,8 +28,8 @@ MARGINS: Mapping[str, float] = MappingProxyType(
 )
 # As a share of the dense network's value, for what has no natural scale.
 RELATIVE_MARGINS: Mapping[str, float] = MappingProxyType({"nll": 0.02})
-# Fewer test images than LARGE cannot resolve half a point of accuracy.
-SMALL_ACCURACY_MARGIN = 0.01
+# Fewer test images than LARGE cannot resolve half a point.
+SMALL_MARGIN = 0.01
 LARGE = 5000
 NONE_STATED: Mapping[str, float] = MappingProxyType({})
 
@@ -55,7 +57,7 @@ def margins(
             raise ValueError(f'margin of "{label}" is {value}: state a positive number in the unit of the metric')
     name = bases(metric)
     found = _looked_up(name, MARGINS)
-    found = found.mask((name == "accuracy") & (n_examples.astype("float64") < LARGE), SMALL_ACCURACY_MARGIN)
+    found = found.mask(name.isin(_CLEAN) & (n_examples.astype("float64") < LARGE), SMALL_MARGIN)
     found = found.fillna(_looked_up(name, RELATIVE_MARGINS) * dense_mean.abs())
     found = _looked_up(metric, stated).fillna(_looked_up(name, stated)).fillna(found)
     return found.where(found > 0)

@@ -27,7 +27,7 @@ SETTING = ("grid", "metric", "selection", *SETTING_AXES)
 # What other levels are compared with.
 _FIRST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "pretraining": ("supervised",),
+        "pretraining": ("supervised", "torchvision"),
         "pruner": ("random", "omp"),
         "granularity": ("unstructured",),
         "objective": ("standard",),

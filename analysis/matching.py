@@ -41,7 +41,9 @@ MATCHING_COLUMNS = {
     "note": "why a number is missing",
 }
 _PAIRED = (*ENTRY, "seed", "value", "higher_is_better", "achieved_sparsity", "n_examples")
-_ELSEWHERE = re.compile(r"[(,]\s*(?:rewind\s*=\s*never|rewind_epoch\s*=\s*0*[1-9]|control\s*=\s*(?:reinit|shuffled))")
+_ELSEWHERE = re.compile(
+    r"[(,]\s*(?:rewind\s*=\s*(?:never|finetuned|prunable)|rewind_epoch\s*=\s*0*[1-9]|control\s*=\s*(?:reinit|shuffled))"
+)
 
 
 def matching(table: pd.DataFrame, *, margins: Mapping[str, float] = NONE_STATED) -> pd.DataFrame:
@@ -102,7 +104,8 @@ def matches(label: pd.Series[str]) -> pd.Series[bool]:
 def starts_pretrained(pretraining: pd.Series[str], pruner: pd.Series[str]) -> pd.Series[bool]:
     """Whether the ticket's training starts from exactly the pre-trained weights, as the labels of its words say.
 
-    Not so without pre-training, after rewinding to a later epoch or never, and with controls that change the weights.
+    Not so without pre-training, after rewinding to a later epoch, to the trained network, in part or never, and with
+    controls that change the weights.
     """
     elsewhere = {label: bool(_ELSEWHERE.search(label)) for label in pruner.unique()}
     return (pretraining != "random") & ~pruner.map(elsewhere).astype(bool)

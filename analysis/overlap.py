@@ -49,9 +49,10 @@ def overlap(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables `overlap` and `overlap_layers`: pairs of tickets of a grid, architecture, granularity and sparsity.
 
-    Of a setting with more than `max_tickets` tickets those of the lowest seeds are compared, and every row of it says
-    of how many. A pair that cannot be compared has a row without numbers, whose note says why. Both are empty
-    without a store. Raises ValueError if max_tickets is below 2.
+    Of a setting with more than `max_tickets` tickets those of the lowest seeds are compared, masks that serve several
+    data sets before those of a single one, and every row of it says of how many. A pair that cannot be compared has a
+    row without numbers, whose note says why. Both are empty without a store. Raises ValueError if max_tickets is below
+    2.
     """
     if max_tickets < 2:
         raise ValueError(f"max_tickets is {max_tickets}: a pair needs 2")
@@ -87,7 +88,7 @@ def _compare(
     masks = {ticket: _read(store, ticket) for ticket, _ in named}
     for (a, name_a), (b, name_b) in itertools.combinations(named, 2):
         key = (*setting, a, b, name_a, name_b)
-        counts, problem = _compared(masks[a], masks[b])
+        counts, problem = compared(masks[a], masks[b])
         whole = Overlap(*map(sum, zip(*counts.values(), strict=True))) if counts else Overlap(0, 0, 0, 0)
         pairs.append((*key, *whole.ratios(), "; ".join(filter(None, (problem, cut)))))
         for position, (layer, one) in enumerate(counts.items()):
@@ -96,9 +97,10 @@ def _compare(
 
 
 def _lowest_seeds_first(table: pd.DataFrame) -> pd.DataFrame:
-    seeds = table.groupby("ticket")[["seed", "pretraining_seed"]].min()
-    found = tickets(table).join(seeds, on="ticket")
-    order = [*SETTING, "seed", "pretraining_seed", "name", "ticket"]
+    groups = table.groupby("ticket")
+    seeds = groups[["seed", "pretraining_seed"]].min()
+    found = tickets(table).join(seeds.assign(own=groups["dataset"].nunique() == 1), on="ticket")
+    order = [*SETTING, "seed", "pretraining_seed", "own", "name", "ticket"]
     return found.sort_values(order, kind="stable", ignore_index=True)
 
 
@@ -110,7 +112,8 @@ def _read(store: Store, ticket: str) -> dict[str, Packed] | str:
         return str(error)
 
 
-def _compared(a: dict[str, Packed] | str, b: dict[str, Packed] | str) -> tuple[dict[str, Overlap], str]:
+def compared(a: dict[str, Packed] | str, b: dict[str, Packed] | str) -> tuple[dict[str, Overlap], str]:
+    """Counts by layer, or none and why: masks that could not be read (a text says so), or that do not fit."""
     if isinstance(a, str) or isinstance(b, str):
         return {}, "; ".join(dict.fromkeys(problem for problem in (a, b) if isinstance(problem, str)))
     if {name: mask.shape for name, mask in a.items()} != {name: mask.shape for name, mask in b.items()}:

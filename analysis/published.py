@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.pretrainings import is_self_supervised, methods
 from analysis.statistics.intervals import CONFIDENCE, t_interval
+from analysis.wording import bases
 
 FOLDER = Path(__file__).with_name("published")
 # What must agree for two numbers to be of the same thing, in the order in which a difference is named.
@@ -141,11 +143,18 @@ def _double_win_sparsities(wins: pd.DataFrame) -> pd.DataFrame:
 
 
 def _keys(table: pd.DataFrame) -> pd.DataFrame:
-    """MATCHED as words, numbers to four decimals."""
+    """MATCHED as words, numbers to four decimals; of weights from a file the method that trained them."""
     keys = table[list(MATCHED)].copy()
+    keys["pretraining"] = _pretraining(keys["pretraining"])
     for name in ("sparsity", "fraction"):
         keys[name] = table[name].map("{:.4f}".format).replace("nan", "")
     return keys.astype("str")
+
+
+def _pretraining(labels: pd.Series[str]) -> pd.Series[str]:
+    """A file is a published pre-training where its word says how it was trained: checkpoint(method=moco): moco."""
+    files = bases(labels) == "checkpoint"
+    return labels.mask(files & labels.map(is_self_supervised).astype(bool), methods(labels))
 
 
 def _nearest(wanted: pd.DataFrame, found: pd.DataFrame, by: list[str]) -> pd.Series[str]:

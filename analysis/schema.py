@@ -19,6 +19,8 @@ from analysis.overlap import OVERLAP_COLUMNS, OVERLAP_LAYERS_COLUMNS
 from analysis.per_example import PER_EXAMPLE_COLUMNS
 from analysis.published import PUBLISHED_COLUMNS
 from analysis.ranking import OMNIBUS_COLUMNS, RANK_PAIRS_COLUMNS, RANKS_COLUMNS
+from analysis.sensitivity import SENSITIVITY_COLUMNS
+from analysis.similarity import SIMILARITY_COLUMNS
 from analysis.transfer_matrix import TRANSFER_COUNTS_COLUMNS, TRANSFER_MATRIX_COLUMNS
 from analysis.wins import DOUBLE_WIN_COLUMNS, UNIVERSAL_COLUMNS
 
@@ -78,9 +80,11 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "gap_regression": GAP_REGRESSION_COLUMNS,
     "transfer_matrix": TRANSFER_MATRIX_COLUMNS,
     "transfer_counts": TRANSFER_COUNTS_COLUMNS,
+    "similarity": SIMILARITY_COLUMNS,
     "overlap": OVERLAP_COLUMNS,
     "overlap_layers": OVERLAP_LAYERS_COLUMNS,
     "layers": LAYERS_COLUMNS,
+    "sensitivity": SENSITIVITY_COLUMNS,
     "published": PUBLISHED_COLUMNS,
 }
 

@@ -37,9 +37,11 @@ class Tables:
     gap_regression: pd.DataFrame
     transfer_matrix: pd.DataFrame
     transfer_counts: pd.DataFrame
+    similarity: pd.DataFrame
     overlap: pd.DataFrame
     overlap_layers: pd.DataFrame
     layers: pd.DataFrame
+    sensitivity: pd.DataFrame
     published: pd.DataFrame
     protocol: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.frame import CURVE
 from analysis.matching import matches
+from analysis.stems import networks
 from analysis.wording import bases
 from bench.catalog import PRUNERS
 
@@ -45,6 +46,8 @@ DOUBLE_WIN_COLUMNS = {
 _ACROSS = tuple(name for name in (*CURVE, "sparsity", "round") if name not in ("dataset", "metric"))
 UNIVERSAL_COLUMNS = {
     **dict.fromkeys(_ACROSS, "identity of the ticket and of its transfers, see the frame"),
+    "architecture": "the network; without its stem where tasks have stems of their own and share the mask",
+    "selection": "which of the transfer's networks; on a task that lacks it the task's own first one counts",
     "tasks": "the data sets, in alphabetical order, with the metric that counts",
     "n_tasks": "how many they are",
     "n_matching": "on how many of them the ticket is matching or superior",
@@ -97,16 +100,24 @@ def double_win(matching_table: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(keys, ignore_index=True)[list(DOUBLE_WIN_COLUMNS)]
 
 
-def universal(matching_table: pd.DataFrame, tasks: Collection[str] | Mapping[str, str] | None = None) -> pd.DataFrame:
+def universal(
+    matching_table: pd.DataFrame,
+    tasks: Collection[str] | Mapping[str, str] | None = None,
+    *,
+    rows: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Whether a ticket matches on every task: the metric that counts of each data set.
 
     A row of UNIVERSAL_COLUMNS, sorted, for every ticket of a `matching` table that has any of the tasks. tasks: data
     sets, by default all that the grid has at the ticket's transfer, objective and fraction, each with the first of
-    PRIMARY that it has; or a metric by data set. Nothing is claimed where a task has no label, where there is one task
-    only, and where every task has a mask of its own. Raises UnknownTask for a data set that no ticket has.
+    PRIMARY that it has; or a metric by data set. A ticket is one mask, whatever the stems of the networks that it is
+    transferred to: see `analysis.stems`; rows, the frame, has the masks' keys and keeps apart what differs in them.
+    Nothing is claimed where a task has no label, where there is one task only, and where every task has a mask of its
+    own. Raises UnknownTask for a data set that no ticket has.
     """
     wanted, names = _tasks(matching_table, tasks)
-    found = matching_table.merge(wanted, on=[*_SETTING, "dataset", "metric"])
+    entries = matching_table.assign(architecture=_across_stems(matching_table, rows))
+    found = _selected(entries.merge(wanted, on=[*_SETTING, "dataset", "metric"]))
     groups = found.groupby(list(_ACROSS), sort=True, dropna=False)
     ticket, rows = groups.ngroup().to_numpy(), groups.size().reset_index()[list(_ACROSS)]
     shape = (len(rows), len(names))
@@ -134,6 +145,41 @@ def universal(matching_table: pd.DataFrame, tasks: Collection[str] | Mapping[str
     reasons = ["every task has a mask of its own", "one task: nothing to be universal over"]
     rows["note"] = pd.Series(np.select([own, single], reasons, _missing(asked & ~labelled, names)), dtype="str")
     return rows[list(UNIVERSAL_COLUMNS)]
+
+
+def _across_stems(entries: pd.DataFrame, rows: pd.DataFrame | None) -> pd.Series[str]:
+    """The network of every entry, without its stem where the mask is the same for all stems."""
+    shared = networks(entries)
+    if rows is None or not len(entries):
+        return shared
+    by = [name for name in (*_NETWORK, "pretraining_seed") if name != "architecture"]
+    known = rows[(rows["pruner"] != "dense") & (rows["ticket"] != "")]
+    known = known.assign(network=networks(known))[[*by, "network", "architecture", "ticket"]].drop_duplicates()
+    masks = known.groupby([*by, "network", "ticket"], dropna=False)["architecture"].nunique().rename("sharing")
+    stems = known.groupby([*by, "network"], dropna=False)["architecture"].nunique().rename("stems")
+    widest = masks.groupby([*by, "network"], dropna=False).max().to_frame().join(stems).reset_index()
+    apart = widest.loc[widest["sharing"] < widest["stems"], [*by, "network"]].assign(apart=True)
+    found = entries[by].assign(network=shared).merge(apart, on=[*by, "network"], how="left")
+    return shared.mask(found["apart"].notna().to_numpy(), entries["architecture"])
+
+
+def _selected(found: pd.DataFrame) -> pd.DataFrame:
+    """The entries by the selections of the task that has most of them; a task that lacks one gives its first instead.
+
+    Recipes differ by task, and with them the networks that a transfer keeps.
+    """
+    kept = found[[*_SETTING, "task", "selection"]].drop_duplicates()
+    count = kept.groupby([*_SETTING, "task"])["selection"].transform("size")
+    lead = kept.assign(count=-count).sort_values([*_SETTING, "count", "task"]).drop_duplicates([*_SETTING])
+    asked = kept.merge(lead[[*_SETTING, "task"]], on=[*_SETTING, "task"])
+    asked = asked[[*_SETTING, "selection"]].rename(columns={"selection": "asked"})
+    first = kept.groupby([*_SETTING, "task"], as_index=False)["selection"].min()
+    pairs = first.merge(asked, on=list(_SETTING)).merge(
+        kept.rename(columns={"selection": "asked"}), on=[*_SETTING, "task", "asked"], how="left", indicator=True
+    )
+    pairs["selection"] = pairs["asked"].where(pairs["_merge"] == "both", pairs["selection"])
+    chosen = found.merge(pairs[[*_SETTING, "task", "selection", "asked"]], on=[*_SETTING, "task", "selection"])
+    return chosen.assign(selection=chosen["asked"]).drop(columns="asked")
 
 
 def _tasks(

@@ -10,6 +10,11 @@ import pandas as pd
 
 # Clean measures of the task itself come before robust ones, and those before calibration and the rest.
 _CLEAN = ("accuracy", "mean_iou", "ap")
+# Shares that are read in percent as an accuracy is.
+_SHARES = (*_CLEAN, "ap50", "coco_ap", "coco_ap50")
+PERTURBED = ("accuracy_weight_noise", "accuracy_mask_swap")
+# Second views of what another metric of the task says.
+_SECONDARY = ("pixel_accuracy", "ap50", "coco_ap", "coco_ap50")
 BLANK = "not known"
 Row: TypeAlias = "Mapping[Any, Any] | pd.Series[Any]"
 
@@ -48,13 +53,31 @@ def bases(words: pd.Series[str]) -> pd.Series[str]:
 
 
 def is_accuracy(metric: str) -> bool:
-    """Whether the metric is a share of examples, which is written in percent."""
-    return base(metric) == "accuracy" or base(metric).endswith("_accuracy")
+    """Whether the metric is the share of examples that a network gets right, perhaps attacked ones."""
+    name = base(metric)
+    return name == "accuracy" or (name.endswith("_accuracy") and name != "pixel_accuracy")
+
+
+def is_share(metric: str) -> bool:
+    """Whether the metric is written in percent, and its differences in points: accuracies, mIoU, average precision."""
+    name = base(metric)
+    return name.endswith("accuracy") or name in _SHARES or name.startswith(PERTURBED)
+
+
+def is_secondary(metric: str) -> bool:
+    """Whether another metric of the task comes first: mIoU before pixels, AP, accuracy before perturbed networks."""
+    return base(metric) in _SECONDARY or base(metric).startswith(PERTURBED)
 
 
 def primary_first(metrics: Iterable[str]) -> list[str]:
-    """The distinct metrics: those of the task, then other accuracies, then the rest, each in alphabetical order."""
+    """The distinct metrics: those of the tasks, then other accuracies, then the rest, each in alphabetical order."""
     return sorted(set(metrics), key=lambda name: (base(name) not in _CLEAN, not is_accuracy(name), name))
+
+
+def foremost(metrics: Iterable[str], least: int) -> list[str]:
+    """The metrics that sentences are about, in the order of `primary_first`: those of the tasks, `least` at least."""
+    found = primary_first(metrics)
+    return found[: max(least, sum(base(name) in _CLEAN for name in found))]
 
 
 def sparsity(share: float) -> str:
@@ -63,31 +86,31 @@ def sparsity(share: float) -> str:
 
 
 def value(metric: str, number: float) -> str:
-    """A value of the metric: percent with one decimal for accuracies."""
+    """A value of the metric: percent with one decimal for shares."""
     if number != number:
         return BLANK
-    return f"{100 * number:.1f} %" if is_accuracy(metric) else f"{number:.4g}"
+    return f"{100 * number:.1f} %" if is_share(metric) else f"{number:.4g}"
 
 
 def size(metric: str, number: float) -> str:
-    """A margin or another distance without a sign: percentage points for accuracies."""
+    """A margin or another distance without a sign: percentage points for shares."""
     if number != number:
         return BLANK
-    return f"{100 * number:.1f} points" if is_accuracy(metric) else f"{number:.3g}"
+    return f"{100 * number:.1f} points" if is_share(metric) else f"{number:.3g}"
 
 
 def difference(metric: str, number: float) -> str:
     """A difference with its sign."""
     if number != number:
         return BLANK
-    return f"{100 * number:+.1f} points" if is_accuracy(metric) else f"{number:+.3g}"
+    return f"{100 * number:+.1f} points" if is_share(metric) else f"{number:+.3g}"
 
 
 def interval(metric: str, low: float, high: float) -> str:
     """Both limits of a difference, in the unit of `difference`."""
     if low != low or high != high:
         return "no interval"
-    return f"[{100 * low:+.1f}, {100 * high:+.1f}]" if is_accuracy(metric) else f"[{low:+.3g}, {high:+.3g}]"
+    return f"[{100 * low:+.1f}, {100 * high:+.1f}]" if is_share(metric) else f"[{low:+.3g}, {high:+.3g}]"
 
 
 def between(low: str, high: str) -> str:
@@ -139,5 +162,5 @@ def unsettled(metric: str, low: float, high: float, margin: float, *, higher_is_
     """Why a ticket is neither matching nor inferior: what its interval of differences to dense leaves open."""
     best = high if higher_is_better else -low
     other = "none" if best >= 0 else "a smaller one"
-    where = f"{interval(metric, low, high)}{' points' if is_accuracy(metric) else ''}"
+    where = f"{interval(metric, low, high)}{' points' if is_share(metric) else ''}"
     return f"inconclusive: the interval {where} holds both a loss of the margin and {other}"

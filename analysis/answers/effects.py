@@ -1,17 +1,24 @@
-"""Sentences about effects: robust pre-training, domain gap, rankings, and what could not have been seen."""
+"""Sentences about effects: robust and self-supervised pre-training, domain gap, rankings, what could not be seen."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
 from analysis import wording
 from analysis.answers.scope import SETTING, Scope
+from analysis.pretrainings import is_robust, is_self_supervised
 from analysis.statistics.equivalence import ALPHA
 from analysis.tables import Tables
 from analysis.wording import Row, Sentence, count, listed
-from bench.catalog import PRETRAININGS
 
 _HELPS = "Does robust pre-training help"
+# Pre-trainings that are set against a natural one with labels.
+_KINDS: Mapping[str, Callable[[str], bool]] = {
+    _HELPS: is_robust,
+    "Does self-supervised pre-training help": is_self_supervised,
+}
 _MAX_SETTINGS = 8
 _MAX_METRICS = 2
 _CI = ("ci_low", "ci_high")
@@ -20,8 +27,16 @@ _AVERAGED = ("architecture", "source", "pruner", "granularity", "pretraining_see
 
 
 def pretraining(comparisons: pd.DataFrame, scope: Scope) -> list[Sentence]:
-    """Per metric and way to transfer: on which data sets robust pre-training gives better tickets, and how sure."""
-    tickets = _robust_to_natural(comparisons)
+    """Per metric and way to transfer: on which data sets a pre-training gives better tickets than the natural one.
+
+    Robust pre-training first, then what was trained without labels; every difference with how sure it is.
+    """
+    compared = {topic: found for topic in _KINDS if len(found := _compared(comparisons, topic))}
+    most = _MAX_SETTINGS // max(len(compared), 1)
+    return [sentence for topic, found in compared.items() for sentence in _against_natural(found, scope, topic, most)]
+
+
+def _against_natural(tickets: pd.DataFrame, scope: Scope, topic: str, most: int) -> list[Sentence]:
     overall, by_sparsity = tickets[tickets["sparsity"] == ""], tickets[tickets["sparsity"] != ""]
     settings = [
         (keys, pair, part)
@@ -29,10 +44,10 @@ def pretraining(comparisons: pd.DataFrame, scope: Scope) -> list[Sentence]:
         for pair, part in group.groupby(["level_a", "level_b"], sort=True)
     ]
     found = []
-    for keys, (a, b), part in settings[:_MAX_SETTINGS]:
+    for keys, (a, b), part in settings[:most]:
         told = [_effect(row, by_sparsity) for row in part.sort_values("dataset").to_dict("records")]
         sentence = Sentence(
-            topic=_HELPS,
+            topic=topic,
             lead=f"{scope.told(keys)}, tickets of {b} against {a} pre-training "
             "(averaged over pruners but random masks; p after Holm's correction):",
             points=scope.few(told, "data set", "tables/comparisons.csv"),
@@ -42,24 +57,21 @@ def pretraining(comparisons: pd.DataFrame, scope: Scope) -> list[Sentence]:
             p=_smallest(part),
         )
         found.append(sentence)
-    return scope.cut(found, len(settings) - _MAX_SETTINGS, "setting", "comparisons")
+    return scope.cut(found, len(settings) - most, "setting", "comparisons")
 
 
-def _robust_to_natural(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Rows over all tickets of a data set, and by sparsity, of a robust pre-training against a natural one."""
-    robust = comparisons["level_b"].map(_is_robust).astype(bool) & ~comparisons["level_a"].map(_is_robust).astype(bool)
-    robust &= (comparisons["axis"] == "pretraining") & (comparisons["level_a"] != "random")
+def _compared(comparisons: pd.DataFrame, topic: str) -> pd.DataFrame:
+    """Rows over all tickets of a data set, and by sparsity, of the topic's pre-training against a natural one."""
+    found = comparisons["level_b"].map(_KINDS[topic]).astype(bool)
+    for kind in _KINDS.values():
+        found &= ~comparisons["level_a"].map(kind).astype(bool)
+    found &= (comparisons["axis"] == "pretraining") & (comparisons["level_a"] != "random")
     averaged = (comparisons[list(_AVERAGED)] == "").all(axis=1) & (comparisons["unit"] == "seed")
-    return comparisons[robust & averaged & (comparisons["n"] > 0)]
+    return comparisons[found & averaged & (comparisons["n"] > 0)]
 
 
 def _smallest(part: pd.DataFrame) -> float | None:
     return None if part["p_holm"].isna().all() else float(part["p_holm"].min())
-
-
-def _is_robust(label: str) -> bool:
-    entry = PRETRAININGS.get(wording.base(label))
-    return entry is not None and entry.objective not in (None, "standard")
 
 
 def verdict(row: Row) -> str:
@@ -132,12 +144,15 @@ def regressions(table: pd.DataFrame, scope: Scope) -> list[Sentence]:
 
 
 def leaders(board: pd.DataFrame, scope: Scope) -> list[Sentence]:
-    """The best ticket of every data set by the foremost metric, with its rank among all complete entries."""
+    """The best ticket of every data set by the metric of its task, with its rank among all complete entries."""
     ranked = board[board["rank"].notna()]
     tickets = ranked[ranked["pruner"] != "dense"].drop_duplicates(["grid", "dataset", "metric"])
     if tickets.empty:
         return []
-    metric = wording.primary_first(tickets["metric"])[0]
+    return [_leaders(metric, tickets, ranked, scope) for metric in wording.foremost(tickets["metric"], 1)]
+
+
+def _leaders(metric: str, tickets: pd.DataFrame, ranked: pd.DataFrame, scope: Scope) -> Sentence:
     told = []
     for row in tickets[tickets["metric"] == metric].to_dict("records"):
         same = ranked[(ranked["dataset"] == row["dataset"]) & (ranked["metric"] == metric)]
@@ -150,14 +165,13 @@ def leaders(board: pd.DataFrame, scope: Scope) -> list[Sentence]:
             f"{wording.transfer(row)} ({wording.value(metric, row['mean'])}, {limits}, n = "
             f"{count(int(row['n']), 'seed')}, rank {int(row['rank'])} of {count(len(same), 'entry')})"
         )
-    sentence = Sentence(
+    return Sentence(
         topic="Leaderboard",
         lead=f"Highest-ranked tickets by {metric}, among tickets and dense networks (being first of many is no test):",
         points=scope.few(told, "data set", "leaderboards/"),
         end=scope.rests(metric=metric),
         table="leaderboard",
     )
-    return [sentence]
 
 
 def omnibus(table: pd.DataFrame, scope: Scope) -> list[Sentence]:
@@ -180,11 +194,11 @@ def omnibus(table: pd.DataFrame, scope: Scope) -> list[Sentence]:
 
 
 def power(tables: Tables, scope: Scope) -> list[Sentence]:
-    """Per metric what tests of this size could not have seen, in its unit; the two foremost metrics."""
+    """Per metric what tests of this size could not have seen, in its unit; of the tasks, or the two foremost."""
     found = []
-    compared = _robust_to_natural(tables.comparisons)
+    compared = pd.concat([_compared(tables.comparisons, topic) for topic in _KINDS])
     compared = compared[(compared["pruner"] == "") & (compared["sparsity"] == "") & compared["mde"].notna()]
-    for metric in wording.primary_first(tables.matching["metric"])[:_MAX_METRICS]:
+    for metric in wording.foremost(tables.matching["metric"], _MAX_METRICS):
         parts = []
         mde = compared.loc[compared["metric"] == metric, "mde"]
         if len(mde):

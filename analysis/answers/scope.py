@@ -34,7 +34,12 @@ class Scope:
         return cls(planned=planned, varying=[name for name in _NAMED if rows[name].nunique() > 1])
 
     def settings(self, table: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """The table's rows by setting: the task's metric first, then all labels before few."""
+        """The table's rows by setting: the task's metric first, then all labels before few.
+
+        Second views of a metric are left to the tables, unless there is nothing else.
+        """
+        second = table["metric"].map(wording.is_secondary).astype(bool)
+        table = table if second.all() else table[~second]
         order = {metric: i for i, metric in enumerate(wording.primary_first(table["metric"]))}
         groups = [
             (dict(zip(SETTING, map(_number, SETTING, keys), strict=True)), part)

@@ -35,8 +35,9 @@ _MAX_NAMED = 3
 def sentences(tables: Tables) -> list[Sentence]:
     """At most 25 sentences, by topic, the primary ones first; the remainder is in the tables.
 
-    Only from labels and tests: what is inconclusive is called so. Where planned results are missing, a sentence names
-    how many of those that it rests on are there. With nothing evaluated one sentence says that.
+    29 where tasks have three metrics. Only from labels and tests: what is inconclusive is called so. Where planned
+    results are missing, a sentence names how many of those that it rests on are there. With nothing evaluated one
+    sentence says that.
     """
     rows = tables.rows
     done = int((rows["status"] == DONE).sum())
@@ -82,10 +83,11 @@ def _rests_on(rows: pd.DataFrame, done: int) -> str:
 
 
 def _tickets(matching: pd.DataFrame, scope: Scope) -> list[Sentence]:
-    """Per metric how many tickets have each label; the two foremost metrics."""
+    """Per metric how many tickets have each label; the metrics of the tasks, or the two foremost."""
     found = []
-    metrics = wording.primary_first(matching["metric"])
-    for metric in metrics[:MAX_METRICS]:
+    metrics = matching["metric"].unique()
+    shown = wording.foremost(metrics, MAX_METRICS)
+    for metric in shown:
         part = matching[matching["metric"] == metric]
         counts = part["label"].value_counts()
         told = listed([f"{counts.get(label, 0):,} {said}" for label, said in LABELS.items()])
@@ -103,7 +105,7 @@ def _tickets(matching: pd.DataFrame, scope: Scope) -> list[Sentence]:
         )
         n = int(tested["n_pairs"].min())
         found.append(Sentence(topic=TICKETS, lead=text, end=end, table="matching", n=n))
-    return scope.cut(found, len(metrics) - MAX_METRICS, "metric", "matching")
+    return scope.cut(found, len(metrics) - len(shown), "metric", "matching")
 
 
 def _margins(part: pd.DataFrame) -> str:

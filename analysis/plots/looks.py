@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import pandas as pd
 
+from analysis.pretrainings import method as trained
 from analysis.wording import base
 
 Style = TypeVar("Style")
@@ -38,6 +39,8 @@ COLOURS = {
     "random": "#6E6E6E",
     "torchvision": "#009E73",
     "checkpoint": "#CC79A7",
+    "simclr": "#AA4499",
+    "moco": "#7A5C00",
 }
 PRUNER_STYLES = {
     "dense": PrunerStyle("h", "-"),
@@ -51,8 +54,14 @@ PRUNER_STYLES = {
     "synflow": PrunerStyle("p", (0, (3, 1, 1, 1))),
     "ticket": PrunerStyle("d", (0, (9, 3))),
 }
+# Of classes in a scene, by number: the palettes of Okabe and Ito and of Tol. Of 20 colours some are near each other for
+# everyone, so that names stand beside them.
+CLASS_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#332288", "#882255", "#44AA99",
+    "#999933", "#AA4499", "#117733", "#661100", "#6699CC", "#DDCC77", "#CC6677", "#88CCEE", "#8A8A8A", "#000000",
+)  # fmt: skip
 # Words without a place above take these in alphabetical order.
-SPARE_COLOURS = ("#000000", "#8C6BB1", "#7A5C00", "#117733", "#AA4499")
+SPARE_COLOURS = ("#000000", "#8C6BB1", "#117733", "#882255")
 SPARE_STYLES = tuple(
     PrunerStyle(marker, dashes) for dashes in ((0, (3, 2)), (0, (8, 2, 1, 2)), (0, (1, 1))) for marker in "<>8H"
 )
@@ -61,16 +70,17 @@ SPARE_STYLES = tuple(
 def assign(labels: Iterable[str], known: Mapping[str, Style], spare: Sequence[Style]) -> dict[str, Style]:
     """The known looks and, for other labels, that of the word without options if it is free, else a spare one.
 
-    Both in alphabetical order.
+    Both in alphabetical order. A file of weights looks like the method that trained it.
     """
     given = set(labels)
     found = dict(known)
     others = iter(range(len(given)))
     free = {name for name in known if name not in given}
     for label in sorted(given - set(known)):
-        if base(label) in free:
-            free.remove(base(label))
-            found[label] = known[base(label)]
+        name = trained(label)
+        if name in free:
+            free.remove(name)
+            found[label] = known[name]
         else:
             found[label] = spare[next(others) % len(spare)]
     return found
@@ -84,7 +94,7 @@ def looks_of(methods: Iterable[str]) -> dict[str, Look]:
     chosen: dict[str, Look] = {}
     for method in sorted(set(methods)):
         words = re.split(r", (?![^(]*\))", method)
-        colour = next((COLOURS[base(word)] for word in words if base(word) in COLOURS), SPARE_COLOURS[0])
+        colour = next((COLOURS[trained(word)] for word in words if trained(word) in COLOURS), SPARE_COLOURS[0])
         known = (PRUNER_STYLES.get(word, PRUNER_STYLES.get(base(word))) for word in reversed(words))
         style = next(filter(None, known), SPARE_STYLES[0])
         # Of 22 styles a colour none may be left; two methods then share one.

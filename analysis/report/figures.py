@@ -20,11 +20,16 @@ _TITLES = {
     "gap": "Gain against domain gap",
     "aggregates": "Normalised scores over data sets",
     "profiles": "Performance profiles",
+    "published": "Measured beside published curves",
+    "sensitivity": "Accuracy under perturbed weights and masks",
     "transfer": "Source of the mask against target",
+    "similarity": "Similarity of masks between pre-trainings",
     "overlap": "Overlap of masks",
     "layers": "Sparsity by layer",
+    "empty": "Empty kernels by layer and pre-training",
     "kernels": "Empty kernels",
     "cost": "Cost against metric",
+    "scenes": "Predictions in scenes",
 }
 
 

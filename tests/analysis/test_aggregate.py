@@ -64,6 +64,8 @@ def test_profiles_are_shares_of_all_runs(two_datasets):
         ("pgd_accuracy(steps=50)", True, 0.5, 0.25, 0.5),
         ("nll", False, 0.5, 1.0, 0.5),
         ("mean_iou", True, 0.5, 0.4, 0.8),
+        ("pixel_accuracy", True, 0.5, 0.4, 0.8),
+        ("ap", True, 0.5, 0.4, 0.8),
         ("corruption_accuracy", True, 0.5, 0.3, 0.5),
     ],
 )
@@ -78,6 +80,12 @@ def test_other_metrics_are_ratios_to_dense(row, metric, higher, dense, value, sc
 )
 def test_chance_is_that_of_the_classes(row, dataset, chance):
     table = table_of([*rows(row, [0.5 + chance], "dense", 0.0, dataset=dataset), *rows(row, [chance], dataset=dataset)])
+    assert relative(table)["score"].min() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_perturbed_network_guesses_like_any_other(row):
+    axes = {"metric": "accuracy_mask_swap_0.01"}
+    table = table_of([*rows(row, [0.5], "dense", 0.0, **axes), *rows(row, [0.1], **axes)])
     assert relative(table)["score"].min() == pytest.approx(0, abs=1e-12)
 
 

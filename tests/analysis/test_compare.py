@@ -190,7 +190,7 @@ def test_dense_networks_are_compared_by_setting_only(table):
 @pytest.mark.parametrize(
     ("axis", "levels"),
     [
-        ("pretraining", ["supervised", "moco", "pgd_adversarial"]),
+        ("pretraining", ["supervised", "torchvision", "moco", "pgd_adversarial"]),
         ("pruner", ["random", "omp(scope=layer)", "grasp", "imp"]),
         ("granularity", ["unstructured", "channel"]),
         ("objective", ["standard", "adversarial"]),

@@ -9,6 +9,7 @@ from analysis.leaderboard import leaderboard
 from analysis.plots import curves as plots
 from analysis.plots.ladder import MAXIMA
 from analysis.plots.style import save
+from analysis.pretrainings import SELF_SUPERVISED
 from bench.catalog import PRETRAININGS, PRUNERS
 
 
@@ -82,7 +83,7 @@ def test_a_level_without_any_result_breaks_the_line(row):
 
 def test_every_fixed_look_is_of_a_known_word_and_distinct():
     assert {name.partition("(")[0] for name in plots.PRUNER_STYLES} <= set(PRUNERS)
-    assert set(plots.COLOURS) <= set(PRETRAININGS)
+    assert set(plots.COLOURS) <= {*PRETRAININGS, *SELF_SUPERVISED}
     assert len({style.marker for style in plots.PRUNER_STYLES.values()}) == len(plots.PRUNER_STYLES)
     assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
 

@@ -131,6 +131,17 @@ def test_random_weights_are_no_robust_pretraining(row, table):
     assert set(points["metric"]) == {"accuracy"}
 
 
+def test_weights_trained_without_labels_are_no_robust_pretraining(row, table):
+    others = [
+        row(seed=seed, value=0.7, dataset=dataset, pretraining=pretraining)
+        for dataset in GAPS
+        for seed in range(3)
+        for pretraining in ("simclr", "checkpoint(path=m.pth, method=moco)")
+    ]
+    points = gap_points(pd.concat([table, frame(others, grid="toy")]))
+    assert set(points["robust"]) == {"pgd_adversarial"}
+
+
 def test_without_gaps_both_tables_are_empty_with_their_columns(row):
     points = gap_points(frame(accuracies(row, GAPS), grid="toy"))
     assert (list(points), len(points)) == (list(GAP_POINTS_COLUMNS), 0)

@@ -19,8 +19,13 @@ from analysis.margins import margin, margins
         ("ece", 500, 0.01),
         ("brier", 500, 0.005),
         ("ood_auroc(against=svhn)", 500, 0.005),
-        ("mean_iou", 500, 0.005),
-        ("ap", 500, 0.005),
+        ("mean_iou", 10_000, 0.005),
+        ("ap", 10_000, 0.005),
+        ("mean_iou", 1_449, 0.01),
+        ("ap", 4_952, 0.01),
+        ("pixel_accuracy", 1_449, 0.01),
+        ("accuracy_mask_swap_0.01(draws=5)", 10_000, 0.01),
+        ("accuracy_weight_noise_0.1", 500, 0.01),
     ],
 )
 def test_margins_are_in_the_unit_of_the_metric(metric, n_examples, expected):

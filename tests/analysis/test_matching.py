@@ -197,6 +197,8 @@ def test_an_empty_frame_gives_an_empty_table():
         ("supervised", "imp(rewind=never)", False),
         ("supervised", "imp(on=downstream, rewind=never)", False),
         ("supervised", "imp(on=downstream, rewind_epoch=3)", False),
+        ("supervised", "imp(on=downstream, rewind=finetuned)", False),
+        ("supervised", "imp(rewind=prunable)", False),
         ("supervised", "imp(rewind_epoch=0)", True),
         ("supervised", "omp(control=reinitialised)", False),
         ("supervised", "omp(control=shuffled)", False),
@@ -211,6 +213,9 @@ def test_a_winning_ticket_starts_from_exactly_the_pretrained_weights(pretraining
 
 def test_the_options_that_move_the_start_are_still_called_so():
     options = PRUNERS["imp"].options
-    assert (options["rewind"].choices, options["rewind"].default) == (("pretrained", "never"), "pretrained")
+    assert (options["rewind"].choices, options["rewind"].default) == (
+        ("pretrained", "finetuned", "prunable", "never"),
+        "pretrained",
+    )
     assert (options["rewind_epoch"].default, options["control"].default) == (0, "none")
     assert options["control"].choices == ("none", "reinitialised", "shuffled", "reversed")

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.plots import style
-from analysis.plots.looks import PRUNER_STYLES, looks_of
+from analysis.plots.looks import CLASS_COLOURS, COLOURS, PRUNER_STYLES, SPARE_COLOURS, assign, looks_of
 
 LONG = "ticket(path=/scratch/someone/published/double_win/imagenet_adversarial/{round}-checkpoint.pth.tar)"
 
@@ -92,6 +92,20 @@ def test_a_method_has_the_colour_of_its_pretraining_and_the_marker_of_its_pruner
     assert looks["supervised, imp"][:2] == ("#0072B2", "s")
     assert looks["pgd_adversarial(epsilon=0.03, norm=l2), imp"][:2] == ("#D55E00", "s")
     assert looks["omp"].marker == PRUNER_STYLES["omp"].marker
+
+
+def test_a_file_of_weights_looks_like_the_method_that_trained_it():
+    looks = looks_of(["simclr, imp", "checkpoint(path=m.pth, method=moco), imp", "checkpoint(path=a.pth), imp"])
+    assert looks["simclr, imp"].colour == COLOURS["simclr"]
+    assert looks["checkpoint(path=m.pth, method=moco), imp"].colour == COLOURS["moco"]
+    assert looks["checkpoint(path=a.pth), imp"].colour == COLOURS["checkpoint"]
+    labels = ["checkpoint(path=m.pth, method=moco)", "checkpoint(path=s.pth, method=simclr)", "torchvision"]
+    found = assign(labels, COLOURS, SPARE_COLOURS)
+    assert [found[label] for label in labels] == [COLOURS[name] for name in ("moco", "simclr", "torchvision")]
+
+
+def test_the_classes_of_a_scene_have_distinct_colours():
+    assert len(set(CLASS_COLOURS)) == len(CLASS_COLOURS) == 20
 
 
 def test_methods_with_the_same_words_look_different():

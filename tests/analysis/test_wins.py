@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -247,3 +249,65 @@ def test_claiming_all_of_four_is_wrong_in_at_most_five_percent(row):
     found = double_win(matching(table))
     assert len(found) == count
     assert found["double_win"].mean() <= 0.05 + 0.0195
+
+
+DENSE_TASKS = {"voc2012": "mean_iou", "voc2007": "ap"}
+
+
+def study(row, voc=MATCHING, pruner="imp", **axes):
+    """Two small-image sets with a stem of their own, a segmentation and a detection set; one mask for all of them."""
+    parts = [
+        pair(row, MATCHING, pruner, dataset=name, architecture="resnet50(stem=cifar)", **axes)
+        for name in ("cifar10", "svhn")
+    ]
+    parts += [
+        pair(row, voc, pruner, dataset=name, metric=metric, architecture="resnet50", **axes)
+        for name, metric in DENSE_TASKS.items()
+    ]
+    return [result for part in parts for result in part]
+
+
+def test_one_mask_over_classification_segmentation_and_detection_is_one_ticket(row):
+    ticket = universal(matched(study(row)))
+    assert len(ticket) == 1
+    assert ticket["architecture"].tolist() == ["resnet50"]
+    assert ticket["tasks"].tolist() == ["cifar10 (accuracy), svhn (accuracy), voc2007 (ap), voc2012 (mean_iou)"]
+    assert ticket[["n_tasks", "n_matching", "universal", "note"]].iloc[0].tolist() == [4, 4, True, ""]
+    lost = universal(matched(study(row, voc=INFERIOR))).iloc[0]
+    assert (lost["universal"], lost["n_matching"]) == (False, 2)
+
+
+def test_metrics_of_a_dense_task_besides_its_own_do_not_count(row):
+    rows = study(row)
+    rows += pair(row, INFERIOR, dataset="voc2012", metric="pixel_accuracy", architecture="resnet50")
+    rows += pair(row, INFERIOR, dataset="voc2007", metric="ap50", architecture="resnet50")
+    assert universal(matched(rows))["universal"].tolist() == [True]
+
+
+def test_stems_with_masks_of_their_own_are_tickets_of_their_own(row):
+    rows = [
+        dataclasses.replace(result, ticket=f"{result.ticket}-{result.cell.architecture}-{result.cell.seed}")
+        for result in study(row)
+    ]
+    table = frame(rows, grid="toy")
+    apart = universal(matching(table), rows=table)
+    assert apart["architecture"].tolist() == ["resnet50", "resnet50(stem=cifar)"]
+    assert apart["universal"].isna().all()
+    assert apart["note"].tolist() == [
+        "no label for cifar10 (accuracy), svhn (accuracy)",
+        "no label for voc2007 (ap), voc2012 (mean_iou)",
+    ]
+    shared = frame(study(row), grid="toy")
+    assert universal(matching(shared), rows=shared)["universal"].tolist() == [True]
+    # Rows of others name no masks: the network's name decides.
+    unknown = table.assign(ticket="")
+    assert universal(matching(unknown), rows=unknown)["universal"].tolist() == [True]
+
+
+def test_a_task_that_lacks_a_selection_counts_with_its_first_one(row):
+    rows = pair(row, MATCHING, selection="best_validation") + pair(row, INFERIOR, selection="last")
+    rows += pair(row, MATCHING, dataset="voc2007", metric="ap", selection="last")
+    rows += pair(row, MATCHING, dataset="voc2012", metric="mean_iou", selection="best_test")
+    found = universal(matched(rows)).set_index("selection")
+    assert found["universal"].to_dict() == {"best_validation": True, "last": False}
+    assert found["n_matching"].to_dict() == {"best_validation": 3, "last": 2}

@@ -1,5 +1,6 @@
 """Sentences say what the labels and tests of the tables say, and no more."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -57,6 +58,35 @@ def test_robust_pretraining_is_judged_per_data_set_with_n_interval_and_corrected
     )
     assert expected in found.text
     assert "each sparsity by itself: better at 50.0 % and 90.0 %" in found.text
+
+
+def test_self_supervised_pretraining_is_judged_against_the_supervised_one_and_is_not_called_robust(row):
+    simclr = "checkpoint(path=s.pth, method=simclr)"
+    rows = [
+        row(pruner, sparsity, seed, 0.7 + gain + seed / 100, pretraining=pretraining, metric=metric, dataset=dataset)
+        for dataset, metric in (("cifar10", "accuracy"), ("voc2012", "mean_iou"))
+        for pretraining, gain in (("torchvision", 0.0), (simclr, 0.05), ("random", -0.1))
+        for pruner, sparsity in (("dense", 0.0), ("imp", 0.5), ("imp", 0.9))
+        for seed in range(3)
+    ]
+    rows = [
+        replace(found, value=found.value + 0.001 * math.sin(17 * i)) if found.cell.pruner.name == "imp" else found
+        for i, found in enumerate(rows)
+    ]
+    told = sentences(compiled(frame(rows, grid="toy"), name="toy"))
+    topics = {sentence.topic for sentence in told}
+    assert "Does robust pre-training help" not in topics
+    helps = [sentence for sentence in told if sentence.topic == "Does self-supervised pre-training help"]
+    assert [sentence.lead.split(" with ")[0] for sentence in helps] == ["By accuracy", "By mean_iou"]
+    assert all(f"tickets of {simclr} against torchvision pre-training" in sentence.lead for sentence in helps)
+    assert "voc2012: better by +" in helps[1].text
+    assert " points (95 % interval" in helps[1].text
+    # Every task has its leader by its own metric.
+    leaders = [sentence.lead for sentence in told if sentence.topic == "Leaderboard"]
+    assert [lead.split(",")[0] for lead in leaders] == [
+        "Highest-ranked tickets by accuracy",
+        "Highest-ranked tickets by mean_iou",
+    ]
 
 
 def test_no_comparison_is_called_equal(toy_rows):

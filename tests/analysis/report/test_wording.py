@@ -17,6 +17,30 @@ def test_accuracies_are_percent_with_one_decimal_and_other_metrics_stay_in_their
     assert wording.interval("nll", math.nan, 0.1) == "no interval"
 
 
+def test_segmentation_detection_and_perturbed_accuracies_are_percent_too():
+    for metric in ("mean_iou", "ap", "ap50", "coco_ap", "pixel_accuracy", "accuracy_mask_swap_0.01(draws=5)"):
+        assert wording.value(metric, 0.701) == "70.1 %"
+        assert wording.difference(metric, 0.005) == "+0.5 points"
+        assert wording.interval(metric, -0.01, 0.01) == "[-1.0, +1.0]"
+    # Pixels are no examples.
+    assert [wording.is_accuracy(name) for name in ("accuracy", "pgd_accuracy(steps=5)", "pixel_accuracy")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_sentences_are_about_the_metric_of_every_task_and_not_of_second_views():
+    metrics = ["ap50", "ap", "accuracy_mask_swap_0.01", "mean_iou", "pixel_accuracy", "accuracy", "ece"]
+    assert wording.foremost(metrics, 2) == ["accuracy", "ap", "mean_iou"]
+    assert wording.foremost(["ece", "accuracy", "pgd_accuracy"], 2) == ["accuracy", "pgd_accuracy"]
+    assert [name for name in metrics if wording.is_secondary(name)] == [
+        "ap50",
+        "accuracy_mask_swap_0.01",
+        "pixel_accuracy",
+    ]
+
+
 def test_very_sparse_levels_keep_two_decimals():
     assert [wording.sparsity(share) for share in (0.0, 0.59, 0.8926258, 0.99, 0.99564, 1.0)] == [
         "0.0 %",
