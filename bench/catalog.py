@@ -18,11 +18,12 @@ STEM = {"stem": Option(kind=str, default="imagenet", choices=("imagenet", "cifar
 _CIFAR, _VISION = "bench.models.cifar_resnet", "bench.models.vision"
 
 ARCHITECTURES = {
-    "resnet8": Architecture(summary="CIFAR-style residual network, 8 layers, width 16", module=_CIFAR, parameters_m=0.08, gflops=0.013, flops_resolution=32),
-    "resnet20": Architecture(summary="CIFAR-style residual network, 20 layers, width 16", module=_CIFAR, parameters_m=0.27, gflops=0.041, flops_resolution=32),
-    "resnet18": Architecture(summary="torchvision ResNet-18", module=_VISION, parameters_m=11.7, gflops=1.8, flops_resolution=224, options=STEM),
-    "resnet50": Architecture(summary="torchvision ResNet-50", module=_VISION, parameters_m=25.6, gflops=4.1, flops_resolution=224, options=STEM),
-    "wide_resnet50_2": Architecture(summary="torchvision Wide ResNet-50-2", module=_VISION, parameters_m=68.9, gflops=11.4, flops_resolution=224, options=STEM),
+    "resnet8": Architecture(summary="CIFAR-style residual network, 8 layers, width 16", module=_CIFAR, parameters_m=0.08, gflops=0.013, flops_resolution=32, stages=True),
+    "resnet20": Architecture(summary="CIFAR-style residual network, 20 layers, width 16", module=_CIFAR, parameters_m=0.27, gflops=0.041, flops_resolution=32, stages=True),
+    "resnet18": Architecture(summary="torchvision ResNet-18", module=_VISION, parameters_m=11.7, gflops=1.8, flops_resolution=224, stages=True, options=STEM),
+    "resnet50": Architecture(summary="torchvision ResNet-50", module=_VISION, parameters_m=25.6, gflops=4.1, flops_resolution=224, stages=True, options=STEM),
+    "resnet152": Architecture(summary="torchvision ResNet-152", module=_VISION, parameters_m=60.2, gflops=11.5, flops_resolution=224, stages=True, options=STEM),
+    "wide_resnet50_2": Architecture(summary="torchvision Wide ResNet-50-2", module=_VISION, parameters_m=68.9, gflops=11.4, flops_resolution=224, stages=True, options=STEM),
     "vgg16_bn": Architecture(summary="torchvision VGG-16 with batch normalisation", module=_VISION, parameters_m=138.4, gflops=15.5, flops_resolution=224, cifar_factor=1, sides={"imagenet": (32, None), "cifar": (32, None)}, options=STEM),
     "mobilenet_v2": Architecture(summary="torchvision MobileNetV2", module=_VISION, parameters_m=3.5, gflops=0.3, flops_resolution=224, cifar_factor=16, options=STEM),
     "vit_b_16": Architecture(summary="torchvision ViT-B/16", module=_VISION, parameters_m=86.6, gflops=17.6, flops_resolution=224, sides={"imagenet": (224, 224), "cifar": (32, 32)}, options=STEM),
@@ -37,8 +38,10 @@ PRETRAININGS = {
     "fast_adversarial": Pretraining(summary="one-step adversarial training from a random start", trains=True, objective="adversarial", options=_EPSILON),
     "pgd_adversarial": Pretraining(summary="PGD adversarial training on the source set", trains=True, objective="adversarial", options=_EPSILON),
     "smoothing": Pretraining(summary="training on images with Gaussian noise of deviation sigma, in [0, 1] pixels", trains=True, objective="smoothing", options={"sigma": Option(kind=float)}),
+    "simclr": Pretraining(summary="SimCLR: contrast between two views of an image and the batch's other views, without labels", trains=True, objective="simclr"),
+    "moco": Pretraining(summary="MoCo v2: contrast with a queue of keys that a momentum encoder makes, without labels", trains=True, objective="moco"),
     "torchvision": Pretraining(summary="published torchvision weights", trains=False, options={"weights": Option(kind=str, default="IMAGENET1K_V1")}),
-    "checkpoint": Pretraining(summary="a file of weights: checkpoint(path=...), in any format of bench/models/formats.py", trains=False, options=_FILE),
+    "checkpoint": Pretraining(summary="a file of weights: checkpoint(path=...), in any format of bench/models/formats.py", trains=False, options={**_FILE, "method": Option(kind=str, default="supervised", choices=("supervised", "simclr", "moco"))}),
 }
 
 _ON = {"on": Option(kind=str, default="downstream", choices=("upstream", "downstream"))}
@@ -57,7 +60,7 @@ PRUNERS = {
         options={
             "on": Option(kind=str, default="upstream", choices=("upstream", "downstream")),
             **_OBJECTIVE,
-            "rewind": Option(kind=str, default="pretrained", choices=("pretrained", "never")),
+            "rewind": Option(kind=str, default="pretrained", choices=("pretrained", "finetuned", "prunable", "never")),
             "rewind_epoch": Option(kind=int, default=0),
             **_SHARED,
         },
@@ -91,6 +94,10 @@ LOSSES = {
     "adversarial": Plain(summary="cross-entropy on adversarial images", module="bench.objectives.adversarial"),
     "trades": Plain(summary="cross-entropy on clean images and agreement on adversarial ones", module="bench.objectives.trades"),
     "smoothing": Plain(summary="cross-entropy on images with Gaussian noise", module="bench.objectives.smoothing"),
+    "segmentation": Plain(summary="cross-entropy on the pixels of scenes", module="bench.objectives.segmentation"),
+    "detection": Plain(summary="FCOS: class, box and centreness losses on the objects of scenes", module="bench.objectives.detection"),
+    "simclr": Plain(summary="two views of an image told from the other views of the batch", module="bench.objectives.simclr"),
+    "moco": Plain(summary="a view matched with the key of another one among a queue of earlier keys", module="bench.objectives.moco"),
 }
 
 _TV = "bench.data.sources:"
@@ -101,6 +108,8 @@ DATASETS = {
     "digit_glyphs": Dataset(summary="digits rendered like the letters (near the source)", source=_TV + "digit_glyphs", classes=10, resolution=8, train=1297, test=500, validation=200, embedded=True, mean=_GREY_MEAN, std=_GREY_STD),
     "digits_inverted": Dataset(summary="handwritten digits, inverted", source=_TV + "digits_inverted", classes=10, resolution=8, train=1297, test=500, validation=200, embedded=True, mean=_GREY_MEAN, std=_GREY_STD),
     "digits_noisy": Dataset(summary="handwritten digits with noise and clutter (far from the source)", source=_TV + "digits_noisy", classes=10, resolution=8, train=1297, test=500, validation=200, embedded=True, mean=_GREY_MEAN, std=_GREY_STD),
+    "scenes_detection": Dataset(summary="handwritten digits on textured backgrounds, with boxes", source=_TV + "scenes_detection", classes=10, resolution=64, train=600, test=200, validation=100, task="detection", embedded=True, mean=_GREY_MEAN, std=_GREY_STD),
+    "scenes_segmentation": Dataset(summary="the same scenes with masks; class 0 is the background", source=_TV + "scenes_segmentation", classes=11, resolution=64, train=600, test=200, validation=100, task="segmentation", embedded=True, mean=_GREY_MEAN, std=_GREY_STD),
     "cifar10": Dataset(summary="CIFAR-10", source=_TV + "cifar10", classes=10, resolution=32, train=50_000, test=10_000, validation=5_000, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
     "cifar100": Dataset(summary="CIFAR-100", source=_TV + "cifar100", classes=100, resolution=32, train=50_000, test=10_000, validation=5_000, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
     "svhn": Dataset(summary="Street View House Numbers", source=_TV + "svhn", classes=10, resolution=32, train=73_257, test=26_032, validation=5_000, mean=(0.4377, 0.4438, 0.4728), std=(0.1201, 0.1231, 0.1052)),
@@ -123,15 +132,20 @@ DATASETS = {
     "kitti_distance": Dataset(summary="KITTI: distance of the closest vehicle, a fixed stratified split", source=_TV + "kitti_distance", classes=4, resolution=256, train=6_770, test=711, validation=677, storage="jpg"),
     "dsprites_location": Dataset(summary="dSprites: horizontal position in 16 bins, a fixed stratified 90/10 split", source=_TV + "dsprites_location", classes=16, resolution=64, train=663_552, test=73_728, validation=66_355),
     "dsprites_orientation": Dataset(summary="dSprites: orientation in 16 bins, a fixed stratified 90/10 split", source=_TV + "dsprites_orientation", classes=16, resolution=64, train=663_552, test=73_728, validation=66_355),
+    "voc2007": Dataset(summary="PASCAL VOC boxes: 2007 and 2012 trainval train, 2007 test tests", source=_TV + "voc2007", classes=20, resolution=416, train=16_551, test=4_952, validation=1_000, storage="jpg", task="detection", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+    "voc2012": Dataset(summary="PASCAL VOC 2012 masks: train trains, val tests", source=_TV + "voc2012", classes=21, resolution=513, train=1_464, test=1_449, validation=146, storage="jpg", task="segmentation"),
     "visda2017": Dataset(summary="VisDA-2017: rendered training images, the validation images test", source=_TV + "visda2017", classes=12, resolution=256, train=152_397, test=55_388, validation=15_240, storage="jpg"),
     "imagenet": Dataset(summary="ImageNet-1k, folders train/ and val/", source=_TV + "folder", classes=1000, resolution=256, train=1_281_167, test=50_000, validation=10_000, storage="jpg"),
     "toy": Dataset(summary="embedded stand-in of another set's shape: toy(of=...)", source="bench.data.stand_ins:toy", classes=0, resolution=0, train=96, test=32, validation=32, embedded=True, options={"of": Option(kind=str, required=True)}),
     "folder": Dataset(summary="your own folders <name>/train/<class>/*, <name>/val/<class>/*: folder(name=..., classes=...)", source=_TV + "folder", classes=0, resolution=256, train=10_000, test=1_000, validation=1_000, storage="jpg", options={"name": Option(kind=str, required=True), "classes": Option(kind=int, required=True), "validation": Option(kind=int, default=1000)}),
 }
 
+STAND_IN_SCENE = 96  # pixels
+
 LOADERS = {
     "resident": Loader(summary="decoded once into device memory, augmentation batched there (small sets)", module="bench.data.resident", augmentations=("crop", "flip")),
     "stream": Loader(summary="decoded and augmented batch by batch (large JPEG sets, or larger networks than images)", module="bench.data.stream", augmentations=("crop", "flip", "resized_crop")),
+    "dense": Loader(summary="decoded, cut and resized batch by batch with masks or boxes (segmentation, detection)", module="bench.data.dense", augmentations=("flip", "scale_crop"), dense=True),
 }
 
 _BALL = {"epsilon": Option(kind=float), "norm": Option(kind=str, choices=("linf", "l2"))}
@@ -172,6 +186,8 @@ METRICS = {
     ),
     "corruption": Metric(summary="accuracy under 15 common corruptions at 5 severities, generated or from published files", module="bench.metrics.corruption", reports={"corruption_accuracy": True}, passes=25.0, options={"origin": Option(kind=str, default="generated", choices=("generated", "files")), **_EXAMPLES}),
     "ood": Metric(summary="telling the test split from another set by confidence: ood(against=...)", module="bench.metrics.ood", reports={"ood_auroc": True, "ood_fpr95": False}, other="against", options={"against": Option(kind=str, required=True)}),
+    "segmentation": Metric(summary="mean intersection over union and pixel accuracy of segmented scenes", module="bench.metrics.segmentation", reports={"mean_iou": True, "pixel_accuracy": True}, task="segmentation", options=_EXAMPLES),
+    "detection": Metric(summary="average precision of detected objects: VOC's 11 points (ap over overlaps 0.50 to 0.95, ap50), COCO's 101", module="bench.metrics.detection", reports={"ap": True, "ap50": True, "coco_ap": True, "coco_ap50": True}, task="detection", options=_EXAMPLES),
     "domain_gap": Metric(
         summary="Frechet distance of source and target images in features of the pre-trained network, of another, or of Inception",
         module="bench.metrics.domain_gap",
@@ -213,14 +229,18 @@ IMPOSSIBLE: tuple[tuple[Place, Place, str], ...] = (
 
 
 def described(dataset: Word) -> Dataset:
-    """The set a word names. A stand-in has the shape of the set that it stands for: classes, side, storage, statistics."""
+    """The set a word names. A stand-in has the shape of the set that it stands for: classes, side, storage, statistics.
+
+    But scenes of a stand-in are small.
+    """
     entry = DATASETS[dataset.name]
     if dataset.name != "toy":
         return entry
     of = DATASETS[str(dataset["of"])]
+    side = of.resolution if of.task == "classification" else min(of.resolution, STAND_IN_SCENE)
     return dataclasses.replace(
         of, source=entry.source, embedded=True, options=entry.options, train=entry.train, test=entry.test,
-        validation=entry.validation,
+        validation=entry.validation, resolution=side,
     )  # fmt: skip
 
 

@@ -33,6 +33,9 @@ def images(stage: Stage) -> tuple[float, float]:
     attack_steps: float = recipe.attack.steps if recipe.attack else 0
     if recipe.trades_beta:
         attack_steps += 4 / 3  # clean predictions to attack, and clean images to train on
+    if recipe.contrast is not None:
+        # Two views; a momentum encoder reads one of them, forward only.
+        return count, 4 / 3 if recipe.contrast.queue else 2
     if not (isinstance(parameters, TransferParameters) and parameters.transfer == "linear"):
         return count, attack_steps + 1
     # Frozen features need no backward pass; without augmentation and attack they are computed once.

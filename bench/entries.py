@@ -26,6 +26,7 @@ class Architecture:
     with stem=cifar on the same image (for estimates).
 
     `sides`: by stem, the smallest and the largest side of the images it reads, in pixels; not named: any.
+    `stages`: has feature maps at several strides, which segmentation and detection read.
     """
 
     summary: str
@@ -34,6 +35,7 @@ class Architecture:
     gflops: float
     flops_resolution: int
     cifar_factor: int = 16
+    stages: bool = False
     sides: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
 
@@ -69,6 +71,8 @@ class Pruner:
 class Dataset:
     """An image set. `storage`: how its `.beton` keeps images (raw at `resolution`, or jpg, shorter side at most that).
 
+    `task`: classification, segmentation (a class for every pixel; the first is the background) or detection (boxes).
+
     `validation`: images of the training split that form the validation split. `embedded`: needs no download.
     `train`: size of the official training split before that, for estimates.
     """
@@ -81,6 +85,7 @@ class Dataset:
     test: int
     validation: int
     storage: str = "raw"
+    task: str = "classification"
     embedded: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -92,13 +97,15 @@ class Metric:
     """`reports`: name of every number it writes -> whether higher is better.
 
     `reads`: roles of the stages it reads; only what reads the transfer is measured for each of its selections.
-    `other`: the second set it compares with, "source" or the option that names it; `split`: of both.
+    `task`: of the sets that it measures. `other`: the second set it compares with, "source" or the option that names
+    it; `split`: of both.
     `passes`: forward-and-backward passes per example, for estimates, where no attack says it.
     """
 
     summary: str
     module: str
     reports: Mapping[str, bool]
+    task: str = "classification"
     attacks: bool = False
     reads: tuple[str, ...] = ("transfer",)
     other: str | None = None
@@ -109,11 +116,12 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loader:
-    """`augmentations`: the words of recipes that it can do."""
+    """`augmentations`: the words of recipes that it can do. `dense`: reads sets of masks or boxes, and no others."""
 
     summary: str
     module: str
     augmentations: tuple[str, ...]
+    dense: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,19 +13,23 @@ from bench.spec import Data, Word
 
 
 def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, fraction: float, seed: int) -> Data:
-    """Resolution and loader by protocol and stem; the published statistics of the set for the first layer."""
+    """Resolution and loader by task, protocol and stem; the published statistics of the set for the first layer."""
     entry = described(dataset)
+    dense = entry.task != "classification"
     imagenet_stem = dict(architecture.options).get("stem") == "imagenet"
     resolution = (
         protocol.imagenet_stem_resolution if imagenet_stem else min(entry.resolution, protocol.small_resolution)
     )
+    if dense:
+        resolution = min(entry.resolution, protocol.dense_resolution)
     small = entry.storage == "raw" and resolution == entry.resolution
+    loader = protocol.loader or ("resident" if small else "stream")
     options = dict(dataset.options)
     return Data(
         dataset=dataset,
         classes=int(options.get("classes") or entry.classes),
         resolution=resolution,
-        loader=protocol.loader or ("resident" if small else "stream"),
+        loader="dense" if dense else loader,
         mean=entry.mean,
         std=entry.std,
         validation=int(options.get("validation") or entry.validation),
@@ -33,6 +37,7 @@ def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, frac
         fraction=fraction,
         fraction_rule=protocol.fraction_rule,
         subset_seed=seed,
+        task=entry.task,
     )
 
 

@@ -1,6 +1,7 @@
 """Canonical JSON of records: what keys are hashed from. Imports no torch.
 
-Fields with metadata {"identity": False} (paths, labels) are left out: they cannot change a number.
+Fields with metadata {"identity": False} (paths, labels) are left out: they cannot change a number. Those with
+{"identity": "unless default"} are left out at their default: fields that came later change no key of before.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import json
 from collections.abc import Hashable
 from typing import Any
 
+KEPT = object()
+
 
 def canonical(record: Any) -> str:
     """JSON of a record with its fields sorted; the same text for equal records, on every machine."""
     parts = []
-    for name, is_float in _fields(record.__class__):
+    for name, is_float, omitted in _fields(record.__class__):
         value: Any = getattr(record, name)
+        if omitted is not KEPT and value == omitted:
+            continue
         if hasattr(value, "__dataclass_fields__"):
             text = _canonical_part(value)
         else:
@@ -33,6 +38,10 @@ def _canonical_part(record: Hashable) -> str:
 
 
 @functools.cache
-def _fields(kind: Any) -> tuple[tuple[str, bool], ...]:
-    fields = (f for f in dataclasses.fields(kind) if f.metadata.get("identity", True))
-    return tuple(sorted((f.name, f.type == "float") for f in fields))
+def _fields(kind: Any) -> tuple[tuple[str, bool, Any], ...]:
+    """(name, is it a float?, value at which it is left out, or KEPT) of every field, by name."""
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.metadata.get("identity", True)}
+    return tuple(
+        (name, f.type == "float", f.default if f.metadata.get("identity") == "unless default" else KEPT)
+        for name, f in sorted(fields.items())
+    )

@@ -79,18 +79,26 @@ class Holder:
 
     Built once the network is on its device and in its memory format. Weights of an optimiser step depend
     on their own gradient and their own momentum only, so zeroing the weights suffices: what momentum gathers for a
-    pruned weight reaches no kept one. (Clipping by the global gradient norm would break that.)
+    pruned weight reaches no kept one. Of steps that read a norm of the gradient this does not hold (LARS, clipping):
+    they need `mask_gradients_()` before.
     """
 
     def __init__(self, network: Network, masks: Mapping[str, Tensor]) -> None:
         pairs = _pairs(network, masks)
-        self._weights = [weight.detach() for weight, _ in pairs]
+        self._parameters = [weight for weight, _ in pairs]
+        self._weights = [weight.detach() for weight in self._parameters]
         # Like the weight in type and strides: the one foreach multiply then takes its fast path.
         self._masks = [torch.empty_like(weight).copy_(mask) for weight, mask in pairs]
 
     def apply_(self) -> None:
         if self._weights:
             torch._foreach_mul_(self._weights, self._masks)
+
+    def mask_gradients_(self) -> None:
+        """Set the gradients of pruned weights to zero, in place."""
+        pairs = [(w.grad, mask) for w, mask in zip(self._parameters, self._masks, strict=True) if w.grad is not None]
+        if pairs:
+            torch._foreach_mul_([gradient for gradient, _ in pairs], [mask for _, mask in pairs])
 
 
 def pack(masks: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.generic]]:

@@ -12,7 +12,7 @@ from bench.planning.builder import Builder
 from bench.planning.evaluations import evaluations
 from bench.planning.pretraining import pretrain
 from bench.planning.tickets import Ticket, ticket
-from bench.recipes.protocol import transfer_recipe
+from bench.recipes.protocol import recipe_of
 from bench.spec import Cell, Stage, TransferParameters, Word
 
 
@@ -88,9 +88,10 @@ def _transfer(builder: Builder, cell: Cell, pretrained: Stage, found: Ticket | N
 
     def make() -> Stage:
         objective = cell.objective
-        recipe = transfer_recipe(builder.protocol, cell.transfer, objective.name, cell.dataset)
+        recipe = recipe_of(builder.protocol.transfer, f"{cell.transfer}/{objective.name}", cell.dataset)
         if recipe is None:
-            raise builder.no_recipe(f"transfer {cell.transfer}/{objective.name}", builder.protocol.transfer)
+            what = f"transfer {cell.transfer}/{objective.name} to {cell.dataset}"
+            raise builder.no_recipe(what, builder.protocol.transfer)
         if dict(objective.options).get("loss") == "trades":
             recipe = dataclasses.replace(recipe, trades_beta=float(objective["beta"] or 0))
         parameters = TransferParameters(

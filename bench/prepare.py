@@ -158,7 +158,7 @@ def find(dataset: Word, split: str, data_root: Path, resolution: int) -> Beton |
         found = beton.read(dataset, split, data_root=data_root, resolution=resolution)
     except DataError:
         return None
-    return found if beton.digest(found.path) == found.sha256 else None
+    return found if beton.intact(found) else None
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ from typing import Any
 
 from bench.keys import canonical
 from bench.ladder import Ladder
+from bench.recipe import OPTIONAL
 from bench.recipe import Attack as Attack
+from bench.recipe import Contrast as Contrast
 from bench.recipe import Recipe as Recipe
+from bench.recipe import Views as Views
 
 Scalar = str | int | float | bool | None
 
@@ -75,6 +78,7 @@ class Data:
     fraction: float = 1.0
     fraction_rule: str = "stratified"
     subset_seed: int = 0
+    task: str = field(default="classification", metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from bench.catalog import ARCHITECTURES, DATASETS, TABLES
 from bench.ladder import Ladder
 from bench.recipes.protocol import Protocol
 
-RESOLUTION = 32
+RESOLUTION, SCENE = 32, 64
 SUFFIX = "-toy"
 # Options of words that only say how much is computed.
 SMALL = {
@@ -19,7 +19,7 @@ SMALL = {
 }  # fmt: skip
 RECIPE = {
     "epochs": 1, "batch_size": 32, "warmup_epochs": 0.0, "milestones": [], "select_from": 1, "attack": {"steps": 1},
-    "validation_attack": {"steps": 1},
+    "validation_attack": {"steps": 1}, "contrast": {"probe_examples": 32},
 }  # fmt: skip
 ROUNDS = [0, 1, 2]
 # Axes of numbers -> how many of their values stay: the first ones, of which sparsity 0 is none.
@@ -29,11 +29,11 @@ NUMBERS = {"seed": 1, "pretraining_seed": 1, "fraction": 2}
 def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     """The fields of a grid file at toy size. Words that do not parse stay as they are, to be reported later.
 
-    Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch, one attack step), data sets
-    (`toy(of=...)` unless embedded), weights that are fetched (`random`), images (32 pixels or fewer, where the network
-    reads them, through the stream loader where recipes crop at random), how much is computed by words that say so, and
-    numbers: the first seed, the first rungs of the ladder, the first two fractions. Of the cells, those stay that hold
-    every pair of values between them (bench.cells.cover).
+    Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch, one attack step, few images to
+    probe features), data sets (`toy(of=...)` unless embedded), weights that are fetched (`supervised`), images (32
+    pixels or fewer, scenes 64, where the network reads them, through the stream loader where recipes crop at random),
+    how much is computed by words that say so, and numbers: the first seed, the first rungs of the ladder, the first two
+    fractions. Of the cells, those stay that hold every pair of values between them (bench.cells.cover).
     """
     small = dict(fields)
     small["name"] = f"{fields['name']}{SUFFIX}"
@@ -65,7 +65,7 @@ def _word(axis: str, item: Any) -> Any:
     if axis in ("dataset", "source"):
         return _stand_in(name) if not options else item
     if axis == "pretraining" and name == "torchvision":
-        return "random"
+        return "supervised"
     known = getattr(TABLES[axis].get(name), "options", {})
     changed: dict[str, Any] = {option: value for option, value in SMALL.items() if option in known}
     if not options.get("rewind_epoch"):
@@ -124,7 +124,9 @@ def _rule(rule: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol)
 
 def _label(axis: str, value: Any) -> str:
     try:
-        return words.parse(_word(axis, value), axis, TABLES[axis]).label
+        small, (name, options) = _word(axis, value), words.split(value, axis)
+        # Of a word with options at their defaults the label is the bare name, which stands for all of its words.
+        return str(value) if small == {name: options} else words.parse(small, axis, TABLES[axis]).label
     except words.WordError:
         return str(value)
 
@@ -136,6 +138,7 @@ def _override(given: Mapping[str, Any], protocol: Protocol, side: int) -> dict[s
         "data": {
             "imagenet_stem_resolution": min(protocol.imagenet_stem_resolution, side),
             "small_resolution": min(protocol.small_resolution, RESOLUTION),
+            "dense_resolution": min(protocol.dense_resolution, SCENE),
             "attack_examples": SMALL["examples"],
         },
     }

@@ -97,7 +97,7 @@ def test_select_keeps_cells_by_name_label_and_number_and_their_dense_references(
         ({"exclude": [{"prunner": "omp"}]}, "- {", 'exclude names no axis "prunner"'),
         ({"override": {"transfer": {"epoch": 3}}}, "  transfer", 'transfer has no field "epoch"'),
         ({"override": {"transfer": {"epochs": "many"}}}, "  transfer", "override transfer: epochs is 'many', which is not of type int"),
-        ({"override": {"transfer": {"schedule": "cosin"}}}, "  transfer", "recipe schedule 'cosin' (known: constant, step, cosine, linear)"),
+        ({"override": {"transfer": {"schedule": "cosin"}}}, "  transfer", "recipe schedule 'cosin' (known: constant, step, cosine, linear, poly)"),
         ({"override": {"transfer": {"milestones": ["a"]}}}, "  transfer", "milestones is ['a'], which is not of type tuple[int, ...]"),
         ({"override": {"transfer": {"lr": float("nan")}}}, "  transfer", "every number of a recipe is finite"),
         ({"override": {"transfer": {"attack": {"restarts": 2}}}}, "  transfer", "a training attack has 1 restart, not 2"),
@@ -202,7 +202,8 @@ def test_every_shipped_grid_is_valid(path):
 # Words that smoke.yaml leaves out -> where they run instead.
 NOT_IN_SMOKE = {
     "resnet50": "toy grids",
-    "wide_resnet50_2 vgg16_bn mobilenet_v2 vit_b_16 convnext_tiny": "tests/models: too large for the embedded images or a CPU",
+    "resnet152 wide_resnet50_2 vgg16_bn mobilenet_v2 vit_b_16 convnext_tiny": "tests/models: too large for the embedded images or a CPU",
+    "scenes_segmentation scenes_detection voc2007 voc2012 segmentation detection": "dense_demo and the toy of cv_lth",
     "torchvision checkpoint": "tests/stages: need files of weights",
     "ticket": "tests/stages: needs files of masks",
     "cifar10 cifar100 svhn fashion_mnist stl10 gtsrb flowers102 oxford_iiit_pet dtd eurosat imagenet folder caltech101 caltech256 food101 "

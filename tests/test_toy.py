@@ -36,7 +36,7 @@ def bare(value):
         return value["of"], ()
     if value.name == "torchvision":
         # Weights that would have to be fetched.
-        return "random", ()
+        return "supervised", ()
     return value.name, tuple((name, option) for name, option in value.options if name not in toy.SMALL)
 
 
@@ -75,7 +75,11 @@ def test_of_a_recipe_only_the_lengths_change(path):
             recipe = recipes[name]
             attacks = {
                 field: attack and dataclasses.replace(attack, **toy.RECIPE[field])
-                for field, attack in (("attack", own.attack), ("validation_attack", own.validation_attack))
+                for field, attack in (
+                    ("attack", own.attack),
+                    ("validation_attack", own.validation_attack),
+                    ("contrast", own.contrast),
+                )
             }
             lengths = {field: getattr(recipe, field) for field in LENGTHS}
             assert recipe == dataclasses.replace(own, **lengths, **attacks), f"{section} {name}"
@@ -106,7 +110,8 @@ def test_the_toy_of_every_shipped_grid_is_planned_on_embedded_sets_in_single_epo
         for data in (parameters.data, getattr(parameters, "other", None)):
             if data is not None:
                 assert described(data.dataset).embedded, stage
-                assert data.resolution <= toy.RESOLUTION
+                side = toy.RESOLUTION if data.task == "classification" else toy.SCENE
+                assert data.resolution <= side
         assert epochs(stage) <= 1
         if isinstance(parameters, EvaluateParameters) and parameters.attack is not None:
             assert parameters.attack.steps <= 2

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.catalog import LOADERS, load
+from bench.catalog import LOADERS, described, load
 from bench.data import beton, draws
 from bench.data.errors import DataError
 from bench.data.records import Batch, Split, View
 from bench.data.subset import EXAMPLES_SEED, split_validation, take_examples, take_fraction
-from bench.spec import Data
+from bench.spec import Data, Views
 
 __all__ = ["Batch", "DataError", "Split", "open_split"]
 
@@ -36,12 +36,13 @@ def open_split(
     world_size: int = 1,
     examples: int | None = None,
     examples_seed: int = EXAMPLES_SEED,
+    views: Views | None = None,
 ) -> Split:
     """A split of the set as `data` describes it, read with data.loader.
 
     train is what the validation split leaves of the official training split, cut to data.fraction; validation is not
     cut; test is the official test split. Examples keep their order in the file. examples: no more of them than that,
-    by class as in the whole split, drawn with their own seed.
+    by class as in the whole split, drawn with their own seed. views: two views of every image, see bench.recipe.Views.
     batch_size counts all ranks: rank r of world_size reads its contiguous slice of every batch (a batch of fewer
     examples than ranks whole), and all ranks take equally many steps. Order and augmentation are a function of
     (seed, epoch, example) alone.
@@ -52,6 +53,8 @@ def open_split(
         raise DataError(
             f"batch_size {batch_size}, threads {threads}, rank {rank} of {world_size}: all must be positive"
         )
+    if views is not None and data.loader == "dense":
+        raise DataError(f"{data.dataset}: two views are of images without masks or boxes, and it has them")
     stored = beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader)
     source = "test" if split == "test" else "train"
     file = beton.read(data.dataset, source, data_root=data_root, resolution=stored)
@@ -78,6 +81,8 @@ def open_split(
         threads=threads,
         rank=rank,
         world_size=world_size,
+        views=views,
+        mean=data.mean,
     )
     return Split(
         labels=file.labels[rows],
@@ -91,6 +96,12 @@ def _loader(data: Data, split: str, augmentation: tuple[str, ...]) -> Any:
     if split not in SPLITS or data.loader not in LOADERS:
         raise DataError(
             f"split {split!r} (known: {', '.join(SPLITS)}), loader {data.loader!r} (known: {', '.join(LOADERS)})"
+        )
+    task = described(data.dataset).task
+    if (task == "classification") == (data.loader == "dense"):
+        raise DataError(
+            f"{data.dataset} is a {task} set, and the {data.loader} loader reads none: scenes with masks or boxes are "
+            "read by dense, other sets by the other loaders"
         )
     known = LOADERS[data.loader].augmentations
     for word in augmentation:

@@ -1,10 +1,12 @@
 """`.beton` files: written once per (set, split, resolution), checked whenever they are read.
 
-Beside `<split>-<resolution>.beton` lie its labels (`.labels.npy`) and a sidecar (`.json`) that describes both.
+Beside `<split>-<resolution>.beton` lie its labels (`.labels.npy`) and a sidecar (`.json`) that describes both; sets for
+segmentation and detection have their masks or boxes there too (bench.data.targets).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,13 +15,14 @@ import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from bench.catalog import described, load
-from bench.data import layout
+from bench.data import layout, targets
 from bench.data.encode import encode
 from bench.data.errors import DataError
 from bench.data.records import Beton, Images
@@ -32,20 +35,25 @@ def file_resolution(dataset: Word, *, resolution: int, loader: str) -> int:
     """The resolution at which a file must be written for a network that sees `resolution` pixels.
 
     JPEG sets keep their catalog resolution (shorter side) or more; raw sets are stored as the network sees them,
-    but a stream enlarges small images itself rather than reading enlarged ones from disk.
+    but a stream enlarges small images itself rather than reading enlarged ones from disk, and scenes are kept as they
+    are, for their loader cuts and resizes them.
     """
     entry = described(dataset)
     if entry.storage == "jpg":
         return max(entry.resolution, resolution)
+    if loader == "dense":
+        return entry.resolution
     return min(entry.resolution, resolution) if loader == "stream" else resolution
 
 
-def files(dataset: Word, split: str, *, data_root: Path, resolution: int) -> tuple[Path, Path, Path]:
-    """The three files of a split: images, labels, and the sidecar that describes both."""
+def files(dataset: Word, split: str, *, data_root: Path, resolution: int) -> tuple[Path, ...]:
+    """The files of a split: images, labels, the sidecar that describes all, and of scenes their masks or boxes."""
     options = "".join(f"-{value}" for _, value in dataset.options)
     directory = Path(data_root) / "beton" / re.sub(r"[^A-Za-z0-9_.-]", "_", dataset.name + options)
     stem = f"{split}-{resolution}"
-    return directory / f"{stem}.beton", directory / f"{stem}.labels.npy", directory / f"{stem}.json"
+    name = targets.NAMES.get(described(dataset).task)
+    endings = (".beton", ".labels.npy", ".json", *([name] if name else []))
+    return tuple(directory / f"{stem}{ending}" for ending in endings)
 
 
 def command(dataset: Word, *, data_root: Path, resolution: int) -> str:
@@ -56,14 +64,16 @@ def command(dataset: Word, *, data_root: Path, resolution: int) -> str:
 
 
 def write(dataset: Word, split: str, *, data_root: Path, resolution: int, download: bool = False) -> None:
-    """Read a split from its source and publish its three files, each atomically, the sidecar last.
+    """Read a split from its source and publish its files, each atomically, the sidecar last.
 
     Two processes may write the same split at once: each fills files of its own, and both publish the same bytes.
     Raises DataError where the source is missing, its labels do not fit the catalog, or the disk is full.
     """
     data_root = Path(data_root)
     source: Callable[..., Images] = load(described(dataset).source)
-    images = source(split, data_root / "raw", download=download, options=dict(dataset.options))
+    images, shapes = targets.measured(
+        source(split, data_root / "raw", download=download, options=dict(dataset.options))
+    )
     classes = n_classes(dataset)
     labels = images.labels
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
@@ -74,7 +84,8 @@ def write(dataset: Word, split: str, *, data_root: Path, resolution: int, downlo
     try:
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         sweep(paths[0].parent)
-        encoded = encode(images, resolution=resolution, storage=described(dataset).storage)
+        storage = described(dataset).storage
+        encoded = encode(images, resolution=resolution, storage=storage)
         _write_synced(parts[0], lambda out: layout.write(out, labels, encoded))
         _write_synced(parts[1], lambda out: np.save(out, labels))
         sidecar = describe(dataset, split, resolution) | {
@@ -83,8 +94,12 @@ def write(dataset: Word, split: str, *, data_root: Path, resolution: int, downlo
             "sha256": digest(parts[0]),
             "labels_sha256": digest(parts[1]),
         }
+        for part in parts[3:]:
+            fill = partial(targets.write, classes=classes, resolution=resolution, storage=storage)
+            _write_synced(part, partial(fill, images=images, shapes=shapes))
+            sidecar |= {"targets_bytes": part.stat().st_size, "targets_sha256": digest(part)}
         _write_synced(parts[2], lambda out: out.write(json.dumps(sidecar, indent=1).encode()))
-        for part, path in zip(parts, paths, strict=True):
+        for part, path in (*zip(parts[3:], paths[3:], strict=True), *zip(parts[:3], paths[:3], strict=True)):
             os.replace(part, path)
     except OSError as error:
         free = shutil.disk_usage(data_root).free >> 20 if data_root.exists() else 0
@@ -101,22 +116,28 @@ def sweep(directory: Path) -> None:
         try:
             os.kill(int(part.name.split(".")[-2]), 0)
         except ProcessLookupError:
-            part.unlink(missing_ok=True)
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
         except PermissionError:
             continue  # alive, and another user's
 
 
 def describe(dataset: Word, split: str, resolution: int) -> dict[str, Any]:
     """What a sidecar must say of a split, whatever its images."""
-    return {
+    entry = described(dataset)
+    said = {
         "format": FORMAT,
         "dataset": dataset.name,
         "options": dict(dataset.options),
         "split": split,
         "resolution": resolution,
         "classes": n_classes(dataset),
-        "storage": described(dataset).storage,
+        "storage": entry.storage,
     }
+    # Sidecars of classification sets were written before there were others.
+    return said if entry.task == "classification" else said | {"task": entry.task}
 
 
 def n_classes(dataset: Word) -> int:
@@ -147,9 +168,20 @@ def read(dataset: Word, split: str, *, data_root: Path, resolution: int) -> Beto
         if digest(paths[1]) != sidecar["labels_sha256"]:
             raise ValueError("the labels are not those of the sidecar")
         labels = np.load(paths[1])
-        return layout.mapped(paths[0], labels, sidecar)
+        file = layout.mapped(paths[0], labels, sidecar)
+        for path in paths[3:]:
+            # Masks are as large as images: only `intact` reads them whole.
+            sha256 = None if described(dataset).task == "segmentation" else digest(path)
+            file = dataclasses.replace(file, targets=targets.mapped(path, file, sidecar, sha256))
+        return file
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(f"{paths[0]} is damaged or foreign ({error}). Write it again with {remedy}") from error
+
+
+def intact(file: Beton) -> bool:
+    """Are the images and the targets of a file those of its sidecar, bit for bit?"""
+    beside = file.targets
+    return digest(file.path) == file.sha256 and (beside is None or digest(beside.path) == beside.sha256)
 
 
 def digest(path: Path) -> str:

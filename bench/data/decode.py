@@ -78,6 +78,16 @@ def _decode_one(source, length, jpeg, height, width, box, scratch, out):  # type
     return True
 
 
+@numba.njit(nogil=True, inline="always")
+def unpack(buffer, pointer, length, jpeg, height, width, scratch):  # type: ignore[no-untyped-def]
+    """Put the (height, width, 3) bytes of one image at the start of `scratch`; False if it is damaged."""
+    if jpeg:
+        source, out = buffer.ctypes.data + pointer, scratch.ctypes.data
+        return _imdecode(source, length, height, width, out, height, width, 0, 0, 1, 1, 0, 0) == 0
+    scratch[:length] = buffer[pointer : pointer + length]
+    return True
+
+
 @numba.njit(nogil=True, cache=True)
 def decode(buffer, pointers, lengths, jpeg, heights, widths, rows, boxes, flips, out):  # type: ignore[no-untyped-def]
     """Fill out (b, size, size, 3) uint8 with the boxes of the rows, mirrored where flips; -1, or the damaged row.

@@ -62,13 +62,14 @@ def resized_crop_boxes(
     epoch: int,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    purpose: int = RESIZED_CROP,
 ) -> NDArray[np.int32]:
     """(n, 4) top, left, height, width of Inception-style crops: area uniform in `scale`, aspect log-uniform in `ratio`.
 
     The first of ten tries that fits inside the image; failing all, the largest central crop within `ratio`, as
     torchvision.transforms.RandomResizedCrop does. Szegedy et al. 2015, arXiv:1409.4842.
     """
-    draw = generator(seed, epoch, RESIZED_CROP)
+    draw = generator(seed, epoch, purpose)
     boxes = np.empty((len(heights), 4), dtype=np.int32)
     for start in range(0, len(heights), CHUNK):
         h, w = heights[start : start + CHUNK], widths[start : start + CHUNK]

@@ -43,16 +43,25 @@ def encode_image(pixels: Bytes, *, resolution: int, storage: str) -> Encoded:
         encoded = Encoded(RAW, resolution, resolution, pixels.tobytes())
     else:
         image = Image.fromarray(pixels)
-        scale = resolution / min(height, width)
-        if scale < 1:
-            size = max(resolution, round(width * scale)), max(resolution, round(height * scale))
-            image = image.resize(size, Image.Resampling.BILINEAR)
+        size = stored_size(height, width, resolution=resolution, storage=storage)
+        if size != (height, width):
+            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         out = io.BytesIO()
         image.save(out, "JPEG", quality=QUALITY)
         encoded = Encoded(JPEG, image.height, image.width, out.getvalue())
     if len(encoded.payload) > PAGE:
         raise DataError(f"an image of {height} x {width} pixels needs more than {PAGE} bytes: ask for less resolution")
     return encoded
+
+
+def stored_size(height: int, width: int, *, resolution: int, storage: str) -> tuple[int, int]:
+    """Height and width at which `encode_image` stores an image."""
+    if storage == "raw":
+        return resolution, resolution
+    scale = resolution / min(height, width)
+    if scale >= 1:
+        return height, width
+    return max(resolution, round(height * scale)), max(resolution, round(width * scale))
 
 
 def resize_square(pixels: Bytes, resolution: int) -> Bytes:

@@ -69,6 +69,14 @@ PLACES = {
     "kitti_distance": Place(paths=("Kitti/raw/training/image_2", "Kitti/raw/training/label_2")),
     "dsprites_location": _DSPRITES,
     "dsprites_orientation": _DSPRITES,
+    "voc2007": Place(
+        paths=(
+            "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt",
+            "VOCdevkit/VOC2007/ImageSets/Main/test.txt",
+            "VOCdevkit/VOC2012/ImageSets/Main/trainval.txt",
+        )
+    ),
+    "voc2012": Place(paths=("VOCdevkit/VOC2012/ImageSets/Segmentation",)),
     "visda2017": Place(
         paths=("visda2017/train", "visda2017/validation"),
         by_hand="unpack train.tar and validation.tar of the challenge's classification track there",

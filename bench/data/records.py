@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.errors import DataError
+from bench.spec import Views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,28 @@ class Images:
     """One split as its source gives it: labels (n,) int64 in [0, classes) and image(i) -> (h, w, 3) uint8.
 
     `image` is called from several threads at once when a `.beton` file is written.
+    Of a segmentation set masks(i) -> (h, w) uint8, 255 not counted; of a detection set objects(i) -> (m, 6): left, top,
+    right, bottom in pixels of the image, class from 0, difficult 0 or 1. There a label is the class that is seen most.
     """
 
     labels: Integers
     image: Callable[[int], Bytes]
+    masks: Callable[[int], Bytes] | None = None
+    objects: Callable[[int], Reals] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Targets:
+    """What lies beside a checked `.beton` file of scenes, in pixels of the stored images.
+
+    masks: the masks of all images one after the other, heights[i] * widths[i] bytes each, memory-mapped; or
+    boxes (m, 7): image, left, top, right, bottom, class, difficult, in the order of the images.
+    """
+
+    path: Path
+    sha256: str
+    masks: Bytes | None = None
+    boxes: Reals | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +70,16 @@ class Beton:
     heights: Integers = field(compare=False, repr=False)
     widths: Integers = field(compare=False, repr=False)
     jpeg: NDArray[np.bool_] = field(compare=False, repr=False)
+    targets: Targets | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """What a loader reads: `rows` (n,) of a file, in which order, how augmented, and where the batches go."""
+    """What a loader reads: `rows` (n,) of a file, in which order, how augmented, and where the batches go.
+
+    views: two views of every image, drawn so, instead of one that is augmented.
+    mean: of the set, in [0, 1]; what is seen outside of an image where windows may reach there.
+    """
 
     beton: Beton
     rows: Integers
@@ -69,16 +93,30 @@ class View:
     threads: int
     rank: int
     world_size: int
+    views: Views | None = None
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class Objects(NamedTuple):
+    """What a scene shows: boxes (m, 4) float32 left, top, right, bottom in pixels of the network's image, classes (m,)
+    int64 and difficult (m,) bool: objects that neither count as found nor as missed. No objects: m = 0.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    difficult: Tensor
 
 
 class Batch(NamedTuple):
     """images (b, 3, h, w) float32 in [0, 1] and labels (b,) int64 on the device; indices (b,) int64 on the CPU.
 
-    An index is the example's position in its split, 0..n-1, whatever the order.
+    An index is the example's position in its split, 0..n-1, whatever the order. With two views a batch has 2b images:
+    the first views of its b examples, then the second ones in the same order.
     """
 
     images: Tensor
-    labels: Tensor
+    # Of scenes: masks (b, h, w) int64, or a list of b `Objects`.
+    labels: Any
     indices: Tensor
 
 

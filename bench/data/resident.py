@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data import beton, buffers, draws
+from bench.data import beton, buffers, draws, views
 from bench.data.decode import check, decode
 from bench.data.errors import DataError
 from bench.data.pool import ahead
@@ -40,12 +40,16 @@ def batches(view: View, epoch: int, start_step: int, *, levels: Reals = UNIT_LEV
     mirrored = np.zeros(n, bool)
     if "flip" in view.augmentation:
         mirrored = draws.flips(n, seed=view.seed, epoch=epoch)
+    two_views = None if view.views is None else views.of_resident(view, images, epoch)
     labels = view.beton.labels[view.rows]
 
     def batch(step: int) -> Batch:
         chosen = draws.share(visited, step, batch_size=view.batch_size, rank=view.rank, world_size=view.world_size)
-        arguments = images, view.rows[chosen], shifts[chosen], mirrored[chosen]
-        pixels = augment(*arguments, levels=levels) if images.device.type == "cpu" else gather(*arguments)
+        if two_views is not None:
+            pixels = two_views(chosen)
+        else:
+            arguments = images, view.rows[chosen], shifts[chosen], mirrored[chosen]
+            pixels = augment(*arguments, levels=levels) if images.device.type == "cpu" else gather(*arguments)
         return Batch(pixels, torch.from_numpy(labels[chosen]).to(view.device), torch.from_numpy(chosen))
 
     steps = range(start_step, draws.steps(n, view.batch_size, view.drop_last))

@@ -14,12 +14,15 @@ from bench.data.errors import DataError
 from bench.data.records import Bytes, Images
 from bench.spec import Scalar
 
+SCENE = (80, 96)  # height and width
+
 
 def toy(split: str, raw_root: Path, *, download: bool = False, options: Mapping[str, Scalar] | None = None) -> Images:
     """96 training and 32 test images with the classes and the side of the set that `of` names.
 
     An image of class c shows the handwritten digit c mod 10 in a colour of its own; the classes follow each other, so
     of a set with more classes than images the first ones are there. JPEG sets get images a fifth wider than high.
+    Of sets for segmentation and detection: drawn scenes with one to four such digits, of random classes.
     Raises DataError for an unknown set.
     """
     from sklearn.datasets import load_digits
@@ -28,6 +31,8 @@ def toy(split: str, raw_root: Path, *, download: bool = False, options: Mapping[
     if name not in DATASETS or not DATASETS[name].classes:
         raise DataError(f"toy(of={name}): there is no stand-in for it; name a set of the catalog with a fixed shape")
     of, entry = DATASETS[name], DATASETS["toy"]
+    if of.task != "classification":
+        return _scenes(name, split, raw_root)
     digits = load_digits()
     examples = [np.flatnonzero(digits.target == digit) for digit in range(10)]
     count, first = (entry.train, 0) if split == "train" else (entry.test, entry.train)
@@ -44,3 +49,15 @@ def toy(split: str, raw_root: Path, *, download: bool = False, options: Mapping[
         return np.asarray(Image.fromarray(pixels).resize((width, of.resolution), Image.Resampling.BILINEAR))
 
     return Images(labels=labels, image=image)
+
+
+def _scenes(name: str, split: str, raw_root: Path) -> Images:
+    """Scenes with the classes of the set `name`, those of JPEG sets wider than high, in its files' own layout."""
+    from bench.data.sources import scenes, voc
+
+    of, entry = DATASETS[name], DATASETS["toy"]
+    objects = of.classes - (of.task == "segmentation")
+    names = voc.CLASSES if objects == len(voc.CLASSES) else scenes.NAMES
+    size = SCENE if of.storage == "jpg" else (of.resolution, of.resolution)
+    counts = {"trainval": entry.train, "test": entry.test}
+    return scenes.drawn(raw_root / f"toy_{name}", split, of.task, names, counts=counts, size=size)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data import buffers, draws
+from bench.data import buffers, draws, views
 from bench.data.decode import check, decode, decode_planes
 from bench.data.pool import slices, submit
 from bench.data.records import Batch, Integers, View
@@ -42,20 +42,27 @@ def batches(view: View, epoch: int, start_step: int) -> Iterator[Batch]:
     Leaving the iterator early drops what was in preparation.
     """
     on_cpu = torch.device(view.device).type == "cpu"
-    labels = view.beton.labels[view.rows]
-    for chosen, pixels in decoded(view, epoch, start_step, torch.float32 if on_cpu else torch.uint8):
-        images = pixels if on_cpu else to_planes(pixels.to(view.device, non_blocking=True))
+    labels, drawn = view.beton.labels[view.rows], draw(view, epoch)
+    for chosen, pixels in decoded(view, epoch, start_step, torch.float32 if on_cpu else torch.uint8, drawn=drawn):
+        images = pixels if on_cpu else pixels.to(view.device, non_blocking=True)
+        if isinstance(drawn, views.Drawn) and not on_cpu:
+            images = views.recolour_bytes(view, drawn.of(chosen), images)
+        elif not on_cpu:
+            images = to_planes(images)
         yield Batch(images, torch.from_numpy(labels[chosen]).to(view.device), torch.from_numpy(chosen))
 
 
-def decoded(view: View, epoch: int, start_step: int, dtype: torch.dtype) -> Iterator[tuple[Integers, Tensor]]:
-    """Positions (b,) and images of every batch, on the CPU, in order.
+def decoded(
+    view: View, epoch: int, start_step: int, dtype: torch.dtype, *, drawn: Draws | views.Drawn | None = None
+) -> Iterator[tuple[Integers, Tensor]]:
+    """Positions (b,) and images of every batch, on the CPU, in order; drawn: what `draw` gives, if it is at hand.
 
     float32: (b, 3, h, w) in [0, 1]; uint8: (b, h, w, 3), in pinned memory where the view's device is another one.
+    Two views are (2b, 3, h, w) as either; as uint8 they are cut and nothing else.
     """
     n = len(view.rows)
     visited = draws.order(n, seed=view.seed, epoch=epoch, shuffle=view.shuffle)
-    drawn = draw(view, epoch)
+    drawn = draw(view, epoch) if drawn is None else drawn
     waiting: deque[Pending] = deque()
     try:
         for step in range(start_step, draws.steps(n, view.batch_size, view.drop_last)):
@@ -71,10 +78,12 @@ def decoded(view: View, epoch: int, start_step: int, dtype: torch.dtype) -> Iter
                 task.cancel()
 
 
-def draw(view: View, epoch: int) -> Draws:
-    """Crop boxes and flips of an epoch. Without a crop in the augmentation: the evaluation crop."""
+def draw(view: View, epoch: int) -> Draws | views.Drawn:
+    """Crop boxes and flips of an epoch, or its two views. Without a crop in the augmentation: the evaluation crop."""
     file = view.beton
     heights, widths = file.heights[view.rows], file.widths[view.rows]
+    if view.views is not None:
+        return views.draw(view.views, heights, widths, seed=view.seed, epoch=epoch)
     if "resized_crop" in view.augmentation:
         boxes = draws.resized_crop_boxes(heights, widths, seed=view.seed, epoch=epoch)
     elif "crop" in view.augmentation:
@@ -87,30 +96,35 @@ def draw(view: View, epoch: int) -> Draws:
     return Draws(boxes, mirrored)
 
 
-def begin(view: View, drawn: Draws, chosen: Integers, dtype: torch.dtype) -> Pending:
+def begin(view: View, drawn: Draws | views.Drawn, chosen: Integers, dtype: torch.dtype) -> Pending:
     """Hand the batch's images to the threads."""
     side = view.resolution
+    n = 2 * len(chosen) if view.views else len(chosen)
     if dtype == torch.uint8:
         pinned = torch.device(view.device).type == "cuda"
-        pixels = torch.empty((len(chosen), side, side, 3), dtype=dtype, pin_memory=pinned)
+        shape = (n, 3, side, side) if view.views else (n, side, side, 3)
+        pixels = torch.empty(shape, dtype=dtype, pin_memory=pinned)
     else:
-        pixels = buffers.empty((len(chosen), 3, side, side))
+        pixels = buffers.empty((n, 3, side, side))
     parts = slices(len(chosen), -(-len(chosen) // GRAIN))
     work = partial(decode_part, view, drawn, chosen, pixels.numpy())
     return Pending(chosen, pixels, submit(work, parts, threads=view.threads))
 
 
-def decode_part(view: View, drawn: Draws, chosen: Integers, out: NDArray[np.generic], part: slice) -> None:
+def decode_part(
+    view: View, drawn: Draws | views.Drawn, chosen: Integers, out: NDArray[np.generic], part: slice
+) -> None:
     """Decode the images of one slice of a batch into `out`. Raises DataError naming a damaged image."""
     file, positions = view.beton, chosen[part]
-    arguments = (
-        file.buffer, file.pointers, file.lengths, file.jpeg, file.heights, file.widths,
-        view.rows[positions], drawn.boxes[positions], drawn.mirrored[positions],
-    )  # fmt: skip
-    if out.dtype == np.uint8:
-        damaged = decode(*arguments, out[part])
+    stored = file.buffer, file.pointers, file.lengths, file.jpeg, file.heights, file.widths, view.rows[positions]
+    if isinstance(drawn, views.Drawn):
+        damaged = views.decode_views(
+            view, stored, drawn.of(positions), out[: len(chosen)][part], out[len(chosen) :][part]
+        )
+    elif out.dtype == np.uint8:
+        damaged = decode(*stored, drawn.boxes[positions], drawn.mirrored[positions], out[part])
     else:
-        damaged = decode_planes(*arguments, UNIT_LEVELS, out[part])
+        damaged = decode_planes(*stored, drawn.boxes[positions], drawn.mirrored[positions], UNIT_LEVELS, out[part])
     check(file.path, damaged)
 
 

@@ -61,7 +61,10 @@ def data(stage: Stage, data_root: Path) -> dict[str, str]:
         resolution = beton.file_resolution(read.dataset, resolution=read.resolution, loader=read.loader)
         sidecar = beton.files(read.dataset, split, data_root=data_root, resolution=resolution)[2]
         with contextlib.suppress(OSError, ValueError, KeyError):
-            found[f"{sidecar.parent.name}/{sidecar.stem}"] = str(json.loads(sidecar.read_bytes())["sha256"])
+            content, name = json.loads(sidecar.read_bytes()), f"{sidecar.parent.name}/{sidecar.stem}"
+            found[name] = str(content["sha256"])
+            if "targets_sha256" in content:
+                found[f"{name} targets"] = str(content["targets_sha256"])
     return found
 
 

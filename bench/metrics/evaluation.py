@@ -56,12 +56,14 @@ class Evaluation:
     """metrics: name -> number, as the catalog declares them; examples: name -> array (n, ...) in the split's order.
 
     details: finer numbers as JSON, for example by corruption. flags: doubts about the numbers, a sentence each.
+    gallery: what the first images of the split show, to look at, see bench.metrics.gallery; empty: nothing.
     """
 
     metrics: Mapping[str, float]
     examples: Mapping[str, npt.NDArray[Any]]
     details: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    gallery: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 def in_order(indices: Sequence[Tensor], values: Sequence[Tensor]) -> npt.NDArray[Any]:

@@ -4,9 +4,11 @@ A new architecture is one line in the catalog and one function of that name in t
 `name(*, classes, **options) -> Body`.
 """
 
+from bench.models.dense import attach_top
 from bench.models.errors import ModelError
 from bench.models.macs import uses
 from bench.models.network import (
+    TOP,
     Network,
     State,
     build,
@@ -14,6 +16,7 @@ from bench.models.network import (
     head,
     head_name,
     head_parameters,
+    head_weights,
     is_normalisation,
     load_state,
     prunable,
@@ -23,14 +26,17 @@ from bench.models.network import (
 )
 
 __all__ = [
+    "TOP",
     "ModelError",
     "Network",
     "State",
+    "attach_top",
     "build",
     "check_resolution",
     "head",
     "head_name",
     "head_parameters",
+    "head_weights",
     "is_normalisation",
     "load_state",
     "prunable",

@@ -11,13 +11,15 @@ from torch.nn import functional as F
 
 from bench.models.body import Body
 
+STAGES = ("layer1", "layer2", "layer3")
+
 
 def resnet8(*, classes: int) -> Body:
-    return Body(module=CifarResNet(blocks=1, classes=classes), head="fc")
+    return Body(module=CifarResNet(blocks=1, classes=classes), head="fc", stages=STAGES)
 
 
 def resnet20(*, classes: int) -> Body:
-    return Body(module=CifarResNet(blocks=3, classes=classes), head="fc")
+    return Body(module=CifarResNet(blocks=3, classes=classes), head="fc", stages=STAGES)
 
 
 class CifarResNet(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torchvision.models import get_model_weights
 
 from bench.models.errors import ModelError
-from bench.models.formats import Format, first, folded, held, known, tensors
+from bench.models.formats import Format, first, folded, held, known, projection, tensors
 from bench.models.network import State, misfits, outline
 from bench.models.unpickling import load_file
 from bench.spec import Word
@@ -27,6 +27,11 @@ def read_checkpoint(path: Path, *, architecture: Word, format: str = "auto", unp
     """
     formats = known(format)
     return fitting(load_file(path, unpickle=unpickle), architecture, formats, where=str(path))
+
+
+def read_projection(path: Path, *, unpickle: bool = False) -> State:
+    """The projection head in a file of MoCo v2's or simCLR's weights, as a sequence's layers 0 and 2; empty if none."""
+    return projection(load_file(path, unpickle=unpickle))
 
 
 def fitting(content: Mapping[str, Any], architecture: Word, formats: Sequence[Format], *, where: str) -> State:

@@ -72,6 +72,13 @@ FORMATS = (
     Format(name="ticket_start", containers=("init", "init_weight"), prefix=r"(module\.)?", dropped=_NORMALISER),
 )
 
+# Names of a file's projection head of two layers, the second group telling which: of MoCo v2's query encoder, and of
+# tickets found on simCLR's objective. MoCo v1 has one layer, which is no projection head here.
+PROJECTIONS = (
+    (re.compile(r"module\.encoder_q\.fc\.([02])\.(weight|bias)"), {"0": "0", "2": "2"}),
+    (re.compile(r"(?:module\.)?fc\.fc([12])\.(weight|bias)"), {"1": "0", "2": "2"}),
+)
+
 _MASK = ((r"_mask$", ""),)
 _NO_MASK = r"(?!.*_mask$).*"
 # Layouts of mask files of github.com/VITA-Group: Double-Win-LTH, CV_LTH_Pre-training and BERT-Tickets.
@@ -135,6 +142,20 @@ def folded(state: Mapping[str, Tensor]) -> State:
         if own != name and mask is not None and mask.shape == state[name].shape:
             result[own] = result.pop(name) * result.pop(f"{own}_mask")
     return result
+
+
+def projection(content: Mapping[str, Any]) -> State:
+    """The projection head that a file of contrastive pre-training holds, as the layers 0 and 2 of a sequence.
+
+    Empty where it holds none: no two layers with their biases.
+    """
+    inner = content.get("state_dict", content)
+    found: State = {}
+    for name, tensor in inner.items() if isinstance(inner, Mapping) else ():
+        for pattern, layers in PROJECTIONS:
+            if (match := pattern.fullmatch(str(name))) and isinstance(tensor, Tensor):
+                found[f"{layers[match[1]]}.{match[2]}"] = tensor
+    return found if len(found) == 4 else {}
 
 
 def first(names: Iterable[str]) -> str:

@@ -1,10 +1,13 @@
-"""A network: normaliser, then the architecture's body, whose last linear layer is the head."""
+"""A network: normaliser, then the architecture's body, whose last linear layer is the head.
+
+For scenes a top that reads the body's feature maps takes the head's place: dense.attach_top.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +15,11 @@ from torch import Tensor, nn
 from bench import catalog
 from bench.models.body import Body
 from bench.models.errors import ModelError
+from bench.models.rows import AllRows
 from bench.spec import Prunable, Word
 
 State = dict[str, Tensor]
+TOP = "top."  # begins the names of a head on feature maps
 Made = TypeVar("Made")
 
 
@@ -36,11 +41,13 @@ class Normalise(nn.Module):
 
 
 class Network(nn.Module):
-    """Square images (n, 3, h, h) float in [0, 1] -> logits (n, classes).
+    """Square images (n, 3, h, h) float in [0, 1] -> logits (n, classes), or what the top makes of the feature maps.
 
-    `body` is the architecture's own module with its own parameter names. Raises ModelError for images of a side
-    that the architecture cannot read.
+    `body` is the architecture's own module with its own parameter names; `top` is None for classification. Raises
+    ModelError for images of a side that the architecture cannot read.
     """
+
+    all_rows: AllRows  # where there is a top
 
     def __init__(self, body: Body, *, label: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -48,10 +55,26 @@ class Network(nn.Module):
         self.body = body.module
         self.label, self.head_name, self.stem_names = label, body.head, body.stem
         self.smallest, self.largest = body.smallest, body.largest
+        self.stages = body.stages
+        self.top: nn.Module | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         check_resolution(self, images.shape[-1])
-        return cast(Tensor, self.body(self.normalise(images)))
+        if self.top is not None:
+            return self.top(self.maps(images), images.shape[-1])
+        return self.body(self.normalise(images))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Outputs of the body's stages, (n, c, h, h) each, from fine to coarse."""
+        seen: list[Tensor] = []
+        stages = map(self.body.get_submodule, self.stages)
+        hooks = [stage.register_forward_hook(lambda _, __, output: seen.append(output)) for stage in stages]
+        try:
+            self.body(self.normalise(images))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return seen
 
     def features(self, images: Tensor) -> Tensor:
         """Input of the head, (n, d): `head(network)(network.features(x))` equals `network(x)`."""
@@ -80,7 +103,7 @@ def build(architecture: Word, *, classes: int, mean: tuple[float, ...], std: tup
 
     The global random generator is left as it was.
     """
-    body = _seeded(lambda: _body(architecture, classes), seed)
+    body = seeded(lambda: _body(architecture, classes), seed)
     return Network(body, label=str(architecture), mean=mean, std=std)
 
 
@@ -99,7 +122,7 @@ def head_name(architecture: Word) -> str:
 def replace_head(network: Network, classes: int, *, seed: int) -> None:
     """Give the network a fresh head for `classes` classes, of torch's default initialisation, in place."""
     old = head(network)
-    new = _seeded(lambda: nn.Linear(old.in_features, classes), seed)
+    new = seeded(lambda: nn.Linear(old.in_features, classes), seed)
     network.body.set_submodule(network.head_name, new.to(device=old.weight.device, dtype=old.weight.dtype))
 
 
@@ -108,9 +131,16 @@ def head(network: Network) -> nn.Linear:
     return cast(nn.Linear, network.body.get_submodule(network.head_name))
 
 
-def head_parameters(network: Network) -> tuple[str, str]:
-    """Names of the head's weight and bias in the body."""
+def head_parameters(network: Network) -> tuple[str, ...]:
+    """Names in the state of what depends on the task: the head's weight and bias, or all tensors of the top."""
+    if network.top is not None:
+        return tuple(f"{TOP}{name}" for name in network.top.state_dict())
     return f"{network.head_name}.weight", f"{network.head_name}.bias"
+
+
+def head_weights(network: Network) -> list[nn.Parameter]:
+    """The head's parameters: those of the last linear layer, or of the head on feature maps."""
+    return list((head(network) if network.top is None else network.top).parameters())
 
 
 def is_normalisation(network: Network, name: str) -> bool:
@@ -143,28 +173,34 @@ def weights(network: Network, names: tuple[str, ...]) -> dict[str, nn.Parameter]
 
 
 def state(network: Network) -> State:
-    """The body's parameters and batch-normalisation statistics: views, not copies."""
-    return dict(network.body.state_dict())
+    """Parameters and batch-normalisation statistics: views, not copies. The body's, and the top's as "top.<name>"."""
+    return _tensors(network)
 
 
 def load_state(network: Network, state: Mapping[str, Tensor], *, allow_head_mismatch: bool = False) -> None:
-    """Copy `state` into the body, all of it or, if it does not fit, nothing.
+    """Copy `state` into the body and the top, all of it or, if it does not fit, nothing.
 
-    allow_head_mismatch: a head of another size (or none) leaves the network's own head as it is, and so does a
-    missing stem where the network's `stem` option changed it: what is needed to start from other weights.
+    allow_head_mismatch: a head of another size (or none) leaves the network's own head as it is, and so does a stem
+    of another shape (or none) where the network's `stem` option changed it: what is needed to start from other weights.
     Raises ModelError that counts what does not fit and names the first.
     """
-    own = network.body.state_dict()
+    own = _tensors(network)
     given = dict(state)
     if allow_head_mismatch:
         names = head_parameters(network)
         if any(name not in given or given[name].shape != own[name].shape for name in names):
             given.update((name, own[name]) for name in names)
-        given.update((name, own[name]) for name in network.stem_names if name not in given)
+        for name in network.stem_names:
+            if name not in given or given[name].shape != own[name].shape:
+                given[name] = own[name]
     misfit = misfits({name: tensor.shape for name, tensor in own.items()}, given)
     if misfit:
         raise ModelError(f"the weights do not fit {network.label}: {misfit}")
-    network.body.load_state_dict(given)
+    network.body.load_state_dict({name: tensor for name, tensor in given.items() if not name.startswith(TOP)})
+    if network.top is not None:
+        network.top.load_state_dict(
+            {name.removeprefix(TOP): tensor for name, tensor in given.items() if name.startswith(TOP)}
+        )
 
 
 def misfits(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> str:
@@ -184,13 +220,19 @@ def misfits(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> 
     return ", ".join(parts)
 
 
+def _tensors(network: Network) -> State:
+    top = {} if network.top is None else network.top.state_dict(prefix=TOP)
+    return {**network.body.state_dict(), **top}
+
+
 def _body(architecture: Word, classes: int) -> Body:
     module = catalog.load(catalog.ARCHITECTURES[architecture.name].module)
     function: Callable[..., Body] = getattr(module, architecture.name)
     return function(classes=classes, **dict(architecture.options))
 
 
-def _seeded(make: Callable[[], Made], seed: int) -> Made:
+def seeded(make: Callable[[], Made], seed: int) -> Made:
+    """What `make` makes on the CPU when its draws start from the seed; the global generator is left as it was."""
     # The CPU generator alone: torch.manual_seed would also reseed the devices, which fork_rng does not restore here.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)

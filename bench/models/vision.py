@@ -13,6 +13,8 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from bench.models.body import Body
 
+STAGES = ("layer1", "layer2", "layer3", "layer4")  # of the residual networks
+
 
 def resnet18(*, classes: int, stem: str) -> Body:
     return _resnet(models.resnet18(num_classes=classes), stem)
@@ -20,6 +22,10 @@ def resnet18(*, classes: int, stem: str) -> Body:
 
 def resnet50(*, classes: int, stem: str) -> Body:
     return _resnet(models.resnet50(num_classes=classes), stem)
+
+
+def resnet152(*, classes: int, stem: str) -> Body:
+    return _resnet(models.resnet152(num_classes=classes), stem)
 
 
 def wide_resnet50_2(*, classes: int, stem: str) -> Body:
@@ -89,8 +95,8 @@ def _resnet(module: models.ResNet, stem: str) -> Body:
     Chen et al. 2021, arXiv:2012.06908, transfer to CIFAR with this stem.
     """
     if stem == "imagenet":
-        return Body(module=module, head="fc")
+        return Body(module=module, head="fc", stages=STAGES)
     module.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(module.conv1.weight, mode="fan_out", nonlinearity="relu")
     module.maxpool = nn.Identity()
-    return Body(module=module, head="fc", stem=("conv1.weight",))
+    return Body(module=module, head="fc", stem=("conv1.weight",), stages=STAGES)

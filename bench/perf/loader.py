@@ -6,6 +6,7 @@ not counted), in interleaved repeats. Two threads or two worker processes each.
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import tempfile
 import time
@@ -48,7 +49,9 @@ def run(repeats: int, quick: bool) -> list[dict[str, Any]]:
             rows += compare(f"load {LARGE} px jpeg", large, repeats, seconds=0.1 if quick else 1.0)
     finally:
         torch.set_num_threads(threads)  # FFCV's loader changes it for the whole process
-    return rows
+    # It reads the cases here, so it is imported when they are there.
+    views: list[dict[str, Any]] = importlib.import_module("bench.perf.views").run(repeats, quick)
+    return rows + views
 
 
 def compare(benchmark: str, cases: dict[str, Epoch], repeats: int, *, seconds: float) -> list[dict[str, Any]]:

@@ -26,7 +26,8 @@ from bench.objectives import adversarial
 from bench.perf import timing, torchattacks
 from bench.spec import Attack, Recipe, Word
 from bench.training import distributed
-from bench.training.loop import Loss, make_optimizer, one_step
+from bench.training.loop import Loss, one_step
+from bench.training.optimizers import make_optimizer
 
 ATTACK = Attack(epsilon_255=8, step_255=2, steps=10)
 RECIPE = Recipe(epochs=1, lr=1e-3, attack=ATTACK)

@@ -10,7 +10,20 @@ from bench import words
 from bench.catalog import ARCHITECTURES, LOADERS, TABLES
 from bench.grid import Grid, GridError
 from bench.inputs import describe_data
-from bench.spec import Attack, Cell, Data, Parameters, PruneParameters, Recipe, Scalar, Stage, Word, make_stage
+from bench.spec import (
+    Attack,
+    Cell,
+    Data,
+    Parameters,
+    PretrainParameters,
+    PruneParameters,
+    Recipe,
+    Scalar,
+    Stage,
+    TransferParameters,
+    Word,
+    make_stage,
+)
 
 Made = TypeVar("Made")
 
@@ -37,8 +50,15 @@ class Builder:
         stage = make_stage(kind, parameters, inputs)
         return self.stages.setdefault(stage.key, stage)
 
+    def upstream(self, cell: Cell) -> Word:
+        """The architecture that is pre-trained and pruned upstream."""
+        stem = self.protocol.upstream_stem
+        if stem == "own" or dict(cell.architecture.options).get("stem", stem) == stem:
+            return cell.architecture
+        return self.word("architecture", f"{cell.architecture.name}(stem={stem})")
+
     def source(self, cell: Cell) -> Data:
-        return self.data(cell.architecture, cell.source, 1.0, 0)
+        return self.data(self.upstream(cell), cell.source, 1.0, 0)
 
     def downstream(self, cell: Cell) -> Data:
         return self.data(cell.architecture, cell.dataset, cell.fraction, cell.seed)
@@ -105,6 +125,8 @@ class Builder:
         data, recipe = parameters.data, getattr(parameters, "recipe", None)
         if data is None:
             return
+        if data.task != "classification":
+            self._check_dense(parameters, data)
         known = LOADERS[data.loader].augmentations
         for word in recipe.augmentation if recipe is not None else ():
             if word not in known:
@@ -121,6 +143,23 @@ class Builder:
                 f"{self.grid.path}: {architecture} reads images of {wanted} pixels, {data.dataset} has "
                 f"{data.resolution} here; choose another stem or data set, or override data.imagenet_stem_resolution"
             )
+
+    def _check_dense(self, parameters: Parameters, data: Data) -> None:
+        """What segmentation and detection cannot be combined with."""
+        problem = ""
+        if isinstance(parameters, PretrainParameters):
+            problem = "is no set to pre-train on: source is a classification set"
+        elif isinstance(parameters, PruneParameters) and parameters.pruner.name != "imp":
+            problem = f"cannot be pruned on by {parameters.pruner.name}, whose scores are of a classification loss"
+        elif isinstance(parameters, TransferParameters) and parameters.transfer != "finetune":
+            problem = f"has no transfer {parameters.transfer}: a head on feature maps is trained with the network"
+        recipe = getattr(parameters, "recipe", None)
+        if recipe is not None and (recipe.attack is not None or recipe.sigma or recipe.contrast is not None):
+            problem = "is trained on images as they are: no attack, no sigma, no contrast"
+        if not ARCHITECTURES[parameters.architecture.name].stages:
+            problem = f"needs feature maps at several strides, which {parameters.architecture} does not name"
+        if problem:
+            raise GridError(f"{self.grid.path}: {data.dataset} ({data.task}) {problem}; exclude the pair")
 
     def _check_n_of_m(self, parameters: PruneParameters) -> None:
         m = parameters.granularity["m"]

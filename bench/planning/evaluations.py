@@ -20,9 +20,19 @@ RESOLVED = ("epsilon", "norm", "steps", "restarts", "examples", "against", "feat
 
 
 def evaluations(builder: Builder, cell: Cell, transfer: Stage) -> Iterator[tuple[Word, str | None, str]]:
-    """(word of the grid, selection, key) of every evaluation of the cell, in the grid's order."""
+    """(word of the grid, selection, key) of every evaluation of the cell, in the grid's order.
+
+    A metric measures the sets of its task. Raises GridError where none of the grid's measures the cell's set.
+    """
     assert isinstance(transfer.parameters, TransferParameters)
-    for word in builder.grid.evaluate:
+    task = transfer.parameters.data.task
+    words = [word for word in builder.grid.evaluate if METRICS[word.name].task == task]
+    if not words:
+        known = ", ".join(name for name, entry in METRICS.items() if entry.task == task)
+        raise GridError(
+            f"{builder.grid.path}: evaluate names nothing that measures {cell.dataset} ({task}): add {known}"
+        )
+    for word in words:
         reads_transfer = "transfer" in METRICS[word.name].reads
         for selection in transfer.parameters.recipe.select if reads_transfer else (None,):
             yield word, selection, _evaluate(builder, cell, word, selection, transfer).key
@@ -32,7 +42,7 @@ def _evaluate(builder: Builder, cell: Cell, word: Word, selection: str | None, t
     entry, options = METRICS[word.name], dict(word.options)
     memo: tuple[object, ...] = ("evaluate", transfer.key, id(word), selection)
     if selection is None:
-        networks = (id(cell.architecture), id(cell.pretraining), id(cell.source), cell.pretraining_seed)
+        networks = (id(builder.upstream(cell)), id(cell.pretraining), id(cell.source), cell.pretraining_seed)
         memo = ("evaluate", id(word), *networks, id(cell.dataset))
 
     def make() -> Stage:
@@ -51,7 +61,7 @@ def _evaluate(builder: Builder, cell: Cell, word: Word, selection: str | None, t
         if examples is None and entry.attacks:
             examples = builder.protocol.attack_examples
         parameters = EvaluateParameters(
-            architecture=cell.architecture,
+            architecture=cell.architecture if "transfer" in reads else builder.upstream(cell),
             metric=Word(word.name, tuple((k, v) for k, v in word.options if k not in RESOLVED), word.label),
             data=data,
             attack=builder.adjusted(builder.protocol.attack, word) if entry.attacks else None,

@@ -11,7 +11,7 @@ from bench.spec import Cell, PretrainParameters, Recipe, Stage, Word
 
 
 def pretrain(builder: Builder, cell: Cell) -> Stage:
-    memo = ("pretrain", id(cell.architecture), id(cell.pretraining), id(cell.source), cell.pretraining_seed)
+    memo = ("pretrain", id(builder.upstream(cell)), id(cell.pretraining), id(cell.source), cell.pretraining_seed)
     return builder.once(memo, lambda: _pretrain(builder, cell))
 
 
@@ -22,10 +22,11 @@ def _pretrain(builder: Builder, cell: Cell) -> Stage:
         pretraining, recipe = Word(pretraining.name, (), pretraining.label), pretrain_recipe(builder, cell)
     elif pretraining.name == "checkpoint":
         path = str(pretraining["path"])
-        kept = tuple((name, value) for name, value in pretraining.options if name != "path")
+        # A supervised file is read as every file was before words told how weights were trained.
+        kept = tuple((name, value) for name, value in pretraining.options if name != "path" and value != "supervised")
         pretraining, digest = Word("checkpoint", kept), file_digest(Path(path), f"pretraining {pretraining}")
     parameters = PretrainParameters(
-        architecture=cell.architecture,
+        architecture=builder.upstream(cell),
         pretraining=pretraining,
         classes=builder.source(cell).classes,
         data=builder.source(cell) if recipe is not None else None,

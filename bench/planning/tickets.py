@@ -11,10 +11,13 @@ from bench.catalog import PRETRAININGS, PRUNERS
 from bench.grid import GridError
 from bench.inputs import file_digest
 from bench.planning.builder import Builder
+from bench.recipes.protocol import recipe_of
 from bench.spec import Cell, Data, PruneParameters, Recipe, Stage, Word
 
 # Options that recipe, rewind, inputs and digest hold once they are resolved; a control is a stage of its own.
 RESOLVED = ("objective", "rewind", "rewind_epoch", "control", "path")
+# What returns to its earlier value before a round, where it is not what the protocol says.
+REWINDS: dict[str, tuple[str, ...]] = {"never": (), "prunable": ("prunable",)}
 
 
 class Ticket(NamedTuple):
@@ -42,13 +45,14 @@ def _found(builder: Builder, cell: Cell, pretrain: Stage) -> Ticket:
     assert cell.round is not None, "an iterative pruner off the ladder passed validation"
     if int(cell.pruner["rewind_epoch"] or 0) < 0:
         raise GridError(f"{builder.grid.path}: pruner {cell.pruner}: rewind_epoch counts epochs from 0")
-    if cell.pruner["rewind"] == "never" and cell.pruner["rewind_epoch"]:
+    rewind = cell.pruner["rewind"]
+    if rewind != "pretrained" and cell.pruner["rewind_epoch"]:
         raise GridError(
-            f"{builder.grid.path}: pruner {cell.pruner}: rewind=never returns to no epoch: drop rewind_epoch, or "
-            "rewind=never"
+            f"{builder.grid.path}: pruner {cell.pruner}: rewind={rewind} does not return to an early epoch: drop "
+            f"rewind_epoch, or rewind={rewind}"
         )
     mask = _round(builder, cell, pretrain, cell.round)
-    if cell.pruner["rewind"] == "never":
+    if rewind in REWINDS:
         # A first prune before any training leaves the pre-trained weights.
         trained = isinstance(mask.parameters, PruneParameters) and mask.parameters.recipe is not None
         return Ticket(mask, mask if trained else None)
@@ -60,7 +64,7 @@ def _one_shot(builder: Builder, cell: Cell, pretrain: Stage) -> Stage:
     reads = entry.reads_data or entry.trains_scores
     downstream = reads and options["on"] == "downstream"
     seed = cell.seed if entry.random or downstream else (cell.pretraining_seed if reads else None)
-    on = (id(cell.dataset), cell.fraction) if downstream else ()
+    on = (id(cell.architecture), id(cell.dataset), cell.fraction) if downstream else ()
     memo = ("prune", pretrain.key, id(cell.pruner), id(cell.granularity), cell.sparsity, seed, *on)
 
     def make() -> Stage:
@@ -79,6 +83,7 @@ def _one_shot(builder: Builder, cell: Cell, pretrain: Stage) -> Stage:
             resolution=builder.source(cell).resolution if cell.pruner.name == "synflow" else None,
             digest=file_digest(Path(path), f"pruner {cell.pruner}") if path else None,
             path=path,
+            downstream=downstream,
         )
         return builder.add("prune", parameters, {"pretrain": pretrain.key})
 
@@ -97,7 +102,7 @@ def _round(builder: Builder, cell: Cell, pretrain: Stage, round: int) -> Stage:
     """Round k's input is round k - 1: ladders share their prefixes. A first prune before training reads no data."""
     on = str(cell.pruner["on"])
     downstream = on == "downstream"
-    reads = (id(cell.dataset), cell.fraction, cell.seed) if downstream else ()
+    reads = (id(cell.architecture), id(cell.dataset), cell.fraction, cell.seed) if downstream else ()
     memo = ("imp", pretrain.key, id(cell.pruner), id(cell.granularity), round, *reads)
 
     def make() -> Stage:
@@ -117,7 +122,8 @@ def _round(builder: Builder, cell: Cell, pretrain: Stage, round: int) -> Stage:
             data=_round_data(builder, cell) if trains else None,
             recipe=_round_recipe(builder, cell, on) if trains else None,
             train_first=train_first,
-            rewind=builder.protocol.rewind if cell.pruner["rewind"] == "pretrained" else (),
+            rewind=REWINDS.get(str(cell.pruner["rewind"]), builder.protocol.rewind),
+            downstream=downstream,
             seed=_round_seed(cell) if trains else None,
         )
         return builder.add("prune", parameters, inputs)
@@ -126,27 +132,40 @@ def _round(builder: Builder, cell: Cell, pretrain: Stage, round: int) -> Stage:
 
 
 def _rewind_point(builder: Builder, cell: Cell, pretrain: Stage) -> Stage | None:
-    """The dense network after the first epochs of a round, which early rewinding returns to; None at epoch 0."""
-    epoch = cell.pruner["rewind_epoch"]
-    if not epoch:
+    """The dense network after the first epochs of a round, which early rewinding returns to; None at epoch 0.
+
+    With rewind=finetuned it is the dense network after a whole round, at its best validation epoch.
+    """
+    epoch, finetuned = cell.pruner["rewind_epoch"], cell.pruner["rewind"] == "finetuned"
+    if not epoch and not finetuned:
         return None
     on = str(cell.pruner["on"])
-    reads = (id(cell.dataset), cell.fraction, cell.seed) if on == "downstream" else ()
+    reads = (id(cell.architecture), id(cell.dataset), cell.fraction, cell.seed) if on == "downstream" else ()
 
     def make() -> Stage:
         recipe = _round_recipe(builder, cell, on)
+        if finetuned and recipe.contrast is None:
+            recipe = dataclasses.replace(recipe, select=("best_validation",))
         parameters = parameters_of(
-            builder, cell, 0, 0.0, data=_round_data(builder, cell), recipe=recipe, seed=_round_seed(cell)
+            builder,
+            cell,
+            0,
+            0.0,
+            data=_round_data(builder, cell),
+            recipe=recipe,
+            seed=_round_seed(cell),
+            downstream=on == "downstream",
         )
-        assert isinstance(epoch, int)
-        if epoch > recipe.epochs:
+        reached = recipe.epochs if finetuned else epoch
+        assert isinstance(reached, int)
+        if reached > recipe.epochs:
             raise GridError(
                 f"{builder.grid.path}: pruner {cell.pruner}: a round has {recipe.epochs} epochs; "
                 f"rewind_epoch is one of 0 to {recipe.epochs}"
             )
         # No more of the word than what the dense training reads, so that all chains share it.
         pruner = Word(cell.pruner.name, (("on", on),))
-        parameters = dataclasses.replace(parameters, epoch=epoch, pruner=pruner, granularity=Word("unstructured"))
+        parameters = dataclasses.replace(parameters, epoch=reached, pruner=pruner, granularity=Word("unstructured"))
         return builder.add("prune", parameters, {"pretrain": pretrain.key})
 
     return builder.once(("rewind", pretrain.key, id(cell.pruner), epoch, *reads), make)
@@ -166,13 +185,20 @@ def _round_recipe(builder: Builder, cell: Cell, on: str) -> Recipe:
     pretraining = PRETRAININGS[cell.pretraining.name]
     names = [f"{on}/{asked}"]
     if asked == "pretraining":
-        names = [f"{on}/{(pretraining.objective if on == 'upstream' else None) or 'standard'}"]
+        # A file's weights were trained by the method that its word names.
+        method = str(dict(cell.pretraining.options).get("method") or cell.pretraining.name)
+        trained = PRETRAININGS.get(method, pretraining)
+        names = [f"{on}/{(trained.objective if on == 'upstream' else None) or 'standard'}"]
         if on == "upstream":
-            names.insert(0, f"{on}/{cell.pretraining.name}")
+            names.insert(0, f"{on}/{method}")
     for name in names:
-        if name in table:
-            return builder.as_pretrained(table[name], cell) if on == "upstream" else table[name]
-    raise builder.no_recipe(f"IMP {names[-1]}", table)
+        if on == "downstream":
+            found = recipe_of(table, name, cell.dataset)
+        else:
+            found = builder.as_pretrained(table[name], cell) if name in table else None
+        if found is not None:
+            return found
+    raise builder.no_recipe(f"IMP {names[-1]}{f' on {cell.dataset}' if on == 'downstream' else ''}", table)
 
 
 def _control(builder: Builder, cell: Cell, pretrain: Stage, found: Ticket, control: str) -> Ticket:
@@ -206,12 +232,13 @@ def parameters_of(
     resolution: int | None = None,
     digest: str | None = None,
     path: str | None = None,
+    downstream: bool = False,
 ) -> PruneParameters:
     """The parameters of a prune stage; those of training are None where nothing trains."""
     options = tuple((name, value) for name, value in cell.pruner.options if name not in RESOLVED)
     given = {name: value for name, value in cell.pruner.options if name != "control" and value is not None}
     return PruneParameters(
-        architecture=cell.architecture,
+        architecture=cell.architecture if downstream else builder.upstream(cell),
         pruner=Word(cell.pruner.name, options, words.word(cell.pruner.name, given, "pruner", PRUNERS).label),
         granularity=cell.granularity,
         sparsity=sparsity,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench import words
 from bench.recipes.protocol import Protocol, override_recipes
-from bench.spec import Attack, Recipe
+from bench.spec import Attack, Contrast, Recipe, Views
 
 Report = Callable[[tuple[str | int, ...], str], None]
 
@@ -20,9 +20,12 @@ SECTIONS: dict[str, type | None] = {
     "pretrain": Recipe, "prune": Recipe, "transfer": Recipe, "attack": Attack, "data": None,
 }
 DATA_FIELDS = (
-    "loader", "imagenet_stem_resolution", "small_resolution", "validation_rule", "fraction_rule", "attack_examples",
+    "loader", "imagenet_stem_resolution", "small_resolution", "dense_resolution", "validation_rule", "fraction_rule",
+    "attack_examples",
 )  # fmt: skip
-ATTACKS = ("attack", "validation_attack")
+# Records within a recipe, whose fields change only where a recipe has them; and those within them.
+NESTED: dict[str, type] = {"attack": Attack, "validation_attack": Attack, "contrast": Contrast}
+WITHIN: dict[str, type] = {"views": Views}
 
 
 def override(protocol: Protocol, changes: Mapping[str, Mapping[str, Any]], report: Report) -> Protocol:
@@ -50,24 +53,28 @@ def _override_section(protocol: Protocol, section: str, fields: dict[str, Any]) 
         return dataclasses.replace(protocol, **_checked(Protocol, fields))
     if section == "attack":
         return dataclasses.replace(protocol, attack=dataclasses.replace(protocol.attack, **_checked(Attack, fields)))
-    attacks = {}
-    for name in ATTACKS:
-        attack = fields.pop(name, {})
-        if not isinstance(attack, Mapping):
-            raise ValueError(f"{name} is {attack!r}, which is not a mapping of attack fields to values")
-        attacks[name] = _checked(Attack, dict(attack))
-    table = override_recipes(getattr(protocol, section), _checked(Recipe, fields), attacks)
+    nested = {name: _checked_part(kind, name, fields.pop(name, {})) for name, kind in NESTED.items()}
+    table = override_recipes(getattr(protocol, section), _checked(Recipe, fields), nested)
     changed: dict[str, Any] = {section: table}
     return dataclasses.replace(protocol, **changed)
 
 
-def _checked(record: type, fields: dict[str, Any]) -> dict[str, Any]:
+def _checked_part(kind: type, name: str, fields: Any) -> dict[str, Any]:
+    """Checked fields of a record within a record."""
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{name} is {fields!r}, which is not a mapping of {name} fields to values")
+    own = dict(fields)
+    within = {part: _checked_part(WITHIN[part], part, own.pop(part)) for part in WITHIN if part in own}
+    return _checked(kind, own, what=name) | within
+
+
+def _checked(record: type, fields: dict[str, Any], what: str = "attack") -> dict[str, Any]:
     """Field values in the types of the record's fields. Raises ValueError naming the field and the type."""
     kinds = get_type_hints(record)
     checked = {}
     for name, value in fields.items():
         if name not in kinds:
-            raise ValueError(f'attack has no field "{name}" {words.suggestion(name, kinds)}')
+            raise ValueError(f'{what} has no field "{name}" {words.suggestion(name, kinds)}')
         if get_origin(kinds[name]) is tuple and not isinstance(value, list):
             value = [value]
         try:

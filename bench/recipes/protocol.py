@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.catalog import LOADERS
+from bench.catalog import LOADERS, described
 from bench.ladder import Ladder
 from bench.spec import Attack, Prunable, Recipe, Word
 
@@ -21,12 +21,16 @@ class Protocol:
 
     pretrain       recipe by pre-training word
     prune          recipe of one IMP round by "<on>/<objective>", or "upstream/<pretraining>" where that differs; of
-                   trained scores by "<pruner>/<objective>"
-    transfer       recipe by "<transfer>/<objective>", or "<transfer>/<objective>/<dataset>" where a set differs
+                   trained scores by "<pruner>/<objective>"; downstream for a set or a task as under transfer
+    transfer       recipe by "<transfer>/<objective>", or "<transfer>/<objective>/<dataset>" where a set differs; of
+                   segmentation and detection sets by "<transfer>/<objective>/<task>"
     train_first    by `on`: does IMP train before its first prune, or prune the pre-trained weights one-shot first
     rewind         what returns to its pre-trained value before each round: weights, batchnorm, head;
                    what is not named goes on from the end of the round before
     imp_objective  "pretraining": upstream IMP trains with the objective of the pre-training; else an OBJECTIVES word
+    upstream_stem  "own": pre-training and upstream masks are of the cell's architecture; "imagenet": of its form with
+                   the ImageNet stem, from which all but the stem is taken over
+    dense_resolution   largest side of the images of segmentation and detection
     imagenet_stem_resolution   input side of networks with the ImageNet stem; the others take the set's own,
                    at most small_resolution
     attack         of evaluations
@@ -45,6 +49,8 @@ class Protocol:
     train_first: Mapping[str, bool] = field(default_factory=lambda: {"upstream": False, "downstream": True})
     rewind: tuple[str, ...] = ("weights", "batchnorm", "head")
     imp_objective: str = "pretraining"
+    upstream_stem: str = "own"
+    dense_resolution: int = 513
     imagenet_stem_resolution: int = 224
     small_resolution: int = 64
     validation_rule: str = "stratified"
@@ -58,30 +64,48 @@ class Protocol:
             raise ValueError(f"rewind {self.rewind}: name weights, and if wanted batchnorm and head")
         if self.attack.batchnorm != "eval":
             raise ValueError("attacks of evaluations run with batchnorm eval")
-        choices = {"validation_rule": VALIDATION_RULES, "fraction_rule": FRACTION_RULES, "loader": (None, *LOADERS)}
+        choices = {
+            "upstream_stem": ("own", "imagenet"), "validation_rule": VALIDATION_RULES, "fraction_rule": FRACTION_RULES,
+            "loader": (None, *(name for name, entry in LOADERS.items() if not entry.dense)),
+        }
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r} (known: {', '.join(map(str, known))})")
-        if min(self.imagenet_stem_resolution, self.small_resolution) < 1:
+        if min(self.imagenet_stem_resolution, self.small_resolution, self.dense_resolution) < 1:
             raise ValueError("a resolution is a positive number of pixels")
 
 
-def transfer_recipe(protocol: Protocol, transfer: str, objective: str, dataset: Word) -> Recipe | None:
-    """The recipe of this data set where the protocol has one, else the one of (transfer, objective), else None."""
-    table, name = protocol.transfer, dict(dataset.options).get("of", dataset.name)
-    return table.get(f"{transfer}/{objective}/{name}", table.get(f"{transfer}/{objective}"))
+def recipe_of(table: Mapping[str, Recipe], name: str, dataset: Word) -> Recipe | None:
+    """The recipe of this data set where the table has one, else that of its task, else None.
+
+    A classification set takes the recipe that is named without a task.
+    """
+    task = described(dataset).task
+    of = dict(dataset.options).get("of", dataset.name)
+    return table.get(f"{name}/{of}", table.get(name if task == "classification" else f"{name}/{task}"))
 
 
 def override_recipes(
-    table: Mapping[str, Recipe], changes: Mapping[str, Any], attacks: Mapping[str, Mapping[str, Any]]
+    table: Mapping[str, Recipe], changes: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Recipe]:
-    """The table with the same fields changed in every recipe, and fields of each attack in those that have it."""
+    """The table with the same fields changed in every recipe, and those of records within in recipes that have them."""
     changed = {}
     for name, recipe in table.items():
         own = {
-            field: dataclasses.replace(attack, **fields)
-            for field, fields in attacks.items()
-            if (attack := getattr(recipe, field)) is not None
+            field: _changed(record, fields)
+            for field, fields in nested.items()
+            if (record := getattr(recipe, field)) is not None
         }
         changed[name] = dataclasses.replace(recipe, **changes, **own)
     return changed
+
+
+def _changed(record: Any, fields: Mapping[str, Any]) -> Any:
+    """The record with the fields; a mapping changes fields of the record that the field holds."""
+    return dataclasses.replace(
+        record,
+        **{
+            name: _changed(getattr(record, name), value) if isinstance(value, Mapping) else value
+            for name, value in fields.items()
+        },
+    )

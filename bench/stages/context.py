@@ -23,7 +23,7 @@ class Context:
 
 
 def training_split(data: Data, recipe: Recipe, seed: int, context: Context) -> Split:
-    """The training split as the recipe wants it: shuffled, augmented, this process's share of every batch."""
+    """The training split as the recipe wants it: shuffled, augmented or in two views, this process's share."""
 
     def opened(drop_last: bool) -> Split:
         return open_split(
@@ -32,6 +32,7 @@ def training_split(data: Data, recipe: Recipe, seed: int, context: Context) -> S
             data_root=context.data_root,
             batch_size=recipe.batch_size,
             augmentation=recipe.augmentation,
+            views=recipe.contrast.views if recipe.contrast is not None else None,
             seed=seed,
             shuffle=True,
             drop_last=drop_last,

@@ -10,7 +10,6 @@ import numpy as np
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from bench import models
 from bench.catalog import METRICS, load
 from bench.corruptions import CORRUPTIONS, SEVERITIES
 from bench.data.corrupted import corrupted
@@ -31,7 +30,10 @@ BY_LAYER = ("layers", "macs_by_layer")
 
 
 def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
-    """metrics.json (numbers, details, flags, the ticket's counts); examples.safetensors: values by test example."""
+    """metrics.json (numbers, details, flags, the ticket's counts); examples.safetensors: values by test example.
+
+    gallery.safetensors: a few of the test images with what the network makes of them, where the metric shows some.
+    """
     data, entry = parameters.data, METRICS[parameters.metric.name]
     network, masks = subject(parameters, inputs, context)
     network.to(context.device).eval().requires_grad_(False)
@@ -63,8 +65,10 @@ def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: 
         "ticket": {name: value for name, value in ticket.items() if name not in BY_LAYER},
     }
     weights.save_summary(folder, "metrics.json", summary)
-    examples = {name: np.ascontiguousarray(values) for name, values in found.examples.items()}
-    weights.write_bytes(folder / "examples.safetensors", save(examples))
+    for name, arrays in (("examples", found.examples), ("gallery", found.gallery)):
+        if arrays or name == "examples":
+            contiguous = {key: np.ascontiguousarray(values) for key, values in arrays.items()}
+            weights.write_bytes(folder / f"{name}.safetensors", save(contiguous))
 
 
 def subject(
@@ -72,8 +76,8 @@ def subject(
 ) -> tuple[nn.Module, Masks]:
     """The network that is measured, and the masks of its ticket: transferred, pre-trained, or read from a file."""
     if "transfer" in inputs:
-        network = networks.build(parameters.architecture, parameters.data, parameters.data.classes, seed=0)
-        models.load_state(network, weights.load_sparse(inputs["transfer"], parameters.selection))
+        state = weights.load_sparse(inputs["transfer"], parameters.selection)
+        network = networks.transferred(parameters.architecture, parameters.data, state, context)
         return network, weights.load_masks(inputs["transfer"])
     if parameters.path is not None:
         from bench.models.inception import inception
@@ -83,6 +87,10 @@ def subject(
     state = weights.load_weights(inputs["pretrain"])
     # The statistics of the set that its weights were trained on: the same features for every target.
     source = parameters.other or parameters.data
+    trained = inputs["pretrain"].manifest["stage"]["parameters"].get("recipe") or {}
+    if not (trained.get("contrast") or {}).get("normalise", True):
+        # It saw pixels as they are.
+        return networks.pretrained(parameters.architecture, None, parameters.source_classes or 0, state, context), {}
     return networks.pretrained(parameters.architecture, source, parameters.source_classes or 0, state, context), {}
 
 

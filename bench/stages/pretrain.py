@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bench import models
 from bench.models import external
+from bench.models.contrastive import Contrastive
 from bench.spec import PretrainParameters
-from bench.stages import networks, weights
+from bench.stages import contrastive, networks, weights
 from bench.stages.context import Context
 from bench.stages.fit import fit
 from bench.store import Artifact
@@ -17,10 +18,14 @@ from bench.training.seeding import derive
 
 
 def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: Path, context: Context) -> None:
-    """weights.safetensors: the body's state; history.json where it was trained here."""
+    """weights.safetensors: the body's state; history.json where it was trained here.
+
+    projection.safetensors: the projection head, where it was trained by contrast or a file of such weights holds one.
+    """
     name, data, recipe = parameters.pretraining.name, parameters.data, parameters.recipe
     seed = derive(parameters.seed, "initialisation")
-    network = networks.build(parameters.architecture, data, parameters.classes, seed=seed)
+    seen = contrastive.seen(data, recipe)
+    network = networks.build(parameters.architecture, seen, parameters.classes, seed=seed)
     if name == "torchvision":
         published = external.torchvision_weights(
             parameters.architecture, str(parameters.pretraining["weights"]), context.data_root / "weights"
@@ -37,10 +42,18 @@ def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: 
             unpickle=bool(options["unpickle"]),
         )
         models.load_state(network, read, allow_head_mismatch=True)
+        if options.get("method", "supervised") != "supervised":
+            head = external.read_projection(path, unpickle=bool(options["unpickle"]))
+            if head:
+                weights.save_weights(folder, head, contrastive.PROJECTION)
     network.to(context.device)
     if data is not None and recipe is not None:
-        trained = fit(network, data, recipe, seed=derive(parameters.seed, "pretraining"), context=context)
+        seed = derive(parameters.seed, "pretraining")
+        learner = contrastive.begin(network, recipe, inputs, seed=seed)
+        trained = fit(learner, data, recipe, seed=seed, context=context)
         weights.save_summary(folder, "history.json", trained.history)
+        if isinstance(learner, Contrastive):
+            contrastive.save_projection(learner, folder)
     weights.save_weights(folder, models.state(network))
 
 

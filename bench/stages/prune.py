@@ -15,14 +15,13 @@ from bench.models import tickets
 from bench.pruners import lmp
 from bench.pruners.conditions import Conditions
 from bench.spec import PruneParameters
-from bench.stages import controls, networks, weights
+from bench.stages import contrastive, controls, networks, weights
 from bench.stages.context import Context, plain_split
 from bench.stages.fit import fit
 from bench.stages.pretrain import check_digest
 from bench.store import Artifact
 from bench.training.seeding import derive
 
-CARRIED = "carried.safetensors"
 # Scores of a few examples are sums over batches of at most this size.
 SCORE_BATCH = 128
 
@@ -41,16 +40,18 @@ def run(parameters: PruneParameters, inputs: Mapping[str, Artifact], folder: Pat
     masks = masking.ones(network, names)
     if "previous" in inputs:
         masks = weights.load_masks(inputs["previous"])
-        if CARRIED in inputs["previous"].manifest["files"]:
-            models.load_state(network, {**models.state(network), **weights.load_weights(inputs["previous"], CARRIED)})
+        if weights.CARRIED in inputs["previous"].manifest["files"]:
+            models.load_state(
+                network, {**models.state(network), **weights.load_weights(inputs["previous"], weights.CARRIED)}
+            )
     if parameters.epoch is not None:
-        train_round(parameters, network, masks, folder, context)
+        train_round(parameters, inputs, network, masks, folder, context)
         ticket = masks
         weights.save_weights(folder, models.state(network), weights.START)
     elif parameters.path is not None:
         ticket = published(parameters, names)
     else:
-        ticket = found(parameters, network, masks, folder, context)
+        ticket = found(parameters, inputs, network, masks, folder, context)
         carry(parameters, network, folder)
     weights.save_masks(folder, ticket)
     weights.save_summary(folder, weights.TICKET, weights.ticket_summary(ticket))
@@ -61,11 +62,12 @@ def starting_network(parameters: PruneParameters, inputs: Mapping[str, Artifact]
 
     Downstream it has the seed's head, the same in every round.
     """
-    data, classes = parameters.data, parameters.source_classes
+    data, classes = contrastive.seen(parameters.data, parameters.recipe), parameters.source_classes
     downstream = data is not None and dict(parameters.pruner.options).get("on") == "downstream"
     if "rewind" in inputs:
-        classes = data.classes if downstream and data is not None else classes
         state = weights.load_weights(inputs["rewind"], weights.START)
+        if downstream and data is not None:
+            return networks.transferred(parameters.architecture, data, state, context)
         return networks.pretrained(parameters.architecture, data, classes, state, context)
     state = weights.load_weights(inputs["pretrain"])
     if downstream and data is not None:
@@ -73,7 +75,14 @@ def starting_network(parameters: PruneParameters, inputs: Mapping[str, Artifact]
     return networks.pretrained(parameters.architecture, data, classes, state, context)
 
 
-def found(parameters: PruneParameters, network: models.Network, masks: Masks, folder: Path, context: Context) -> Masks:
+def found(
+    parameters: PruneParameters,
+    inputs: Mapping[str, Artifact],
+    network: models.Network,
+    masks: Masks,
+    folder: Path,
+    context: Context,
+) -> Masks:
     """The mask that the pruner finds within `masks`, after a round of training where there is one."""
     entry, options = PRUNERS[parameters.pruner.name], dict(parameters.pruner.options)
     keep = keep_count(parameters, sum(mask.numel() for mask in masks.values()))
@@ -82,7 +91,7 @@ def found(parameters: PruneParameters, network: models.Network, masks: Masks, fo
         scores = train_scores(parameters, network, tuple(masks), keep, allocation, folder, context)
     else:
         if parameters.recipe is not None:
-            train_round(parameters, network, masks, folder, context)
+            train_round(parameters, inputs, network, masks, folder, context)
         conditions = Conditions(
             batches=score_batches(parameters, context),
             seed=derive(parameters.seed or 0, "scores"),
@@ -123,7 +132,12 @@ def score_batches(parameters: PruneParameters, context: Context) -> list[Batch]:
 
 
 def train_round(
-    parameters: PruneParameters, network: models.Network, masks: Masks, folder: Path, context: Context
+    parameters: PruneParameters,
+    inputs: Mapping[str, Artifact],
+    network: models.Network,
+    masks: Masks,
+    folder: Path,
+    context: Context,
 ) -> None:
     """Train the masked network for one round; the mask of the next comes from the weights at its end."""
     data, recipe = parameters.data, parameters.recipe
@@ -132,8 +146,19 @@ def train_round(
     # Every round has its own data order; only what the protocol names is the same in each.
     seed = derive(parameters.seed or 0, "round", parameters.round or 0)
     masking.apply_(network, masks)
-    trained = fit(network, data, recipe, seed=seed, context=context, masks=masks, epochs=parameters.epoch)
+    learner = contrastive.begin(network, recipe, inputs, seed=seed)
+    trained = fit(
+        learner,
+        data,
+        recipe,
+        seed=seed,
+        context=context,
+        masks=masks,
+        epochs=parameters.epoch,
+        optimizer_state=contrastive.optimizer_state(recipe, inputs),
+    )
     weights.save_summary(folder, "history.json", trained.history)
+    contrastive.hand_on(learner, trained, recipe, inputs, folder)
 
 
 def train_scores(
@@ -192,15 +217,18 @@ def carry(parameters: PruneParameters, network: models.Network, folder: Path) ->
     if parameters.recipe is None or PRUNERS[parameters.pruner.name].trains_scores:
         return
     state = models.state(network)
-    carried = {name: value for name, value in state.items() if not rewound(network, name, parameters.rewind)}
+    prunable = models.prunable(network, parameters.prunable)
+    carried = {name: value for name, value in state.items() if not rewound(network, name, parameters.rewind, prunable)}
     if carried:
-        weights.save_weights(folder, carried, CARRIED)
+        weights.save_weights(folder, carried, weights.CARRIED)
     if len(carried) == len(state):
         weights.save_weights(folder, state, weights.START)
 
 
-def rewound(network: models.Network, name: str, rewind: tuple[str, ...]) -> bool:
+def rewound(network: models.Network, name: str, rewind: tuple[str, ...], prunable: tuple[str, ...]) -> bool:
     """Does this tensor return to its earlier value before the next round?"""
+    if "prunable" in rewind:
+        return name in prunable
     if name in models.head_parameters(network):
         return "head" in rewind
     return ("batchnorm" if models.is_normalisation(network, name) else "weights") in rewind

@@ -56,12 +56,16 @@ def starting_network(
     state = weights.load_weights(inputs["pretrain"])
     for role in ("start", "ticket"):
         if role in inputs and weights.START in inputs[role].manifest["files"]:
-            head = models.head_name(parameters.architecture)
-            started = weights.load_weights(inputs[role], weights.START)
             # Its head may be of another task; the new one replaces it anyway.
-            state |= {name: value for name, value in started.items() if not name.startswith(f"{head}.")}
+            heads = (f"{models.head_name(parameters.architecture)}.", models.TOP)
+            started = weights.load_weights(inputs[role], weights.START)
+            state |= {name: value for name, value in started.items() if not name.startswith(heads)}
             break
-    return networks.downstream(parameters.architecture, data, source, state, parameters.seed, context)
+    network = networks.downstream(parameters.architecture, data, source, state, parameters.seed, context)
+    if "start" in inputs and weights.START not in inputs["start"].manifest["files"]:
+        # Of a search that rewinds the prunable weights alone all else goes on, the head too: found on this very set.
+        models.load_state(network, {**models.state(network), **weights.load_weights(inputs["start"], weights.CARRIED)})
+    return network
 
 
 def finetune(parameters: TransferParameters, network: models.Network, masks: Masks, context: Context) -> Trained:
@@ -104,7 +108,7 @@ def linear(parameters: TransferParameters, network: models.Network, masks: Masks
         validate={"validation_accuracy": feature_validator(*held_out)},
         frozen=True,
     )
-    return Trained(trained_head.history, whole_states(network, trained_head.others))
+    return trained_head._replace(others=whole_states(network, trained_head.others))
 
 
 def whole_states(network: models.Network, heads: Mapping[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

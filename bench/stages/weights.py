@@ -21,6 +21,8 @@ from bench.store import Artifact, disk_errors, write_json
 WEIGHTS, MASK, SPARSE, TICKET = "weights.safetensors", "mask.safetensors", "sparse.safetensors", "ticket.json"
 # Weights that a ticket starts from where they are not the pre-trained ones.
 START = "start.safetensors"
+# What a round of pruning hands to the next one: all that is not rewound.
+CARRIED = "carried.safetensors"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

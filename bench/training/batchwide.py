@@ -1,8 +1,11 @@
 """Layers that mix or draw over a batch, computed over the global batch when several processes share it.
 
 Batch normalisation takes its statistics from the rows of all processes; dropout and stochastic depth draw for all
-rows and use their own, so that what a row meets does not depend on how many processes there are. All other layers
-treat every example alone.
+rows and use their own, so that what a row meets does not depend on how many processes there are. AllRows and OwnRows
+collect rows and hand them out again. All other layers treat every example alone.
+
+A tensor may hold several rows of every example, as with two views of it: the first ones of all examples, then the
+second ones.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -18,6 +22,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import StochasticDepth
 
+from bench.models.rows import AllRows, OwnRows
 from bench.training.distributed import Rows, add_up
 
 
@@ -26,14 +31,28 @@ def over_all_processes(network: nn.Module, rows: Rows) -> Iterator[None]:
     """Inside, layers in training mode see the global batch that `rows` describes; names and tensors stay the same.
 
     Every process must run the same forward and backward passes. Where all rows are here, and in evaluation mode,
-    layers are as they always are.
+    layers are as they always are; but a network's attribute `groups`, above 1, is the number of contiguous parts of the
+    global batch that batch normalisation sees alone. Raises ValueError unless every process holds whole groups.
     """
+    groups = int(getattr(network, "groups", 1))
+    if groups > 1 and groups % rows.world_size:
+        raise ValueError(
+            f"{groups} groups of batch normalisation do not divide among {rows.world_size} processes: "
+            f"take as many processes as divide {groups}, or another number of groups"
+        )
     changed: list[Any] = []
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            vars(module)["forward"] = partial(_normalise, module, rows)
+            forward = (
+                partial(_normalise_groups, module, rows, groups) if groups > 1 else partial(_normalise, module, rows)
+            )
+            vars(module)["forward"] = forward
         elif isinstance(module, nn.Dropout | StochasticDepth):
             vars(module)["forward"] = partial(_drop, module, rows)
+        elif isinstance(module, AllRows):
+            vars(module)["forward"] = partial(_all_rows, rows)
+        elif isinstance(module, OwnRows):
+            vars(module)["forward"] = partial(_own_rows, rows)
         else:
             continue
         changed.append(module)
@@ -48,7 +67,7 @@ def _normalise(norm: _BatchNorm, rows: Rows, x: Tensor) -> Tensor:
     """`norm` of x (n, c, ...) with mean and variance over the rows of all processes."""
     if not norm.training or rows.all_here:
         return type(norm).forward(norm, x)
-    count = x.numel() // (x.shape[0] * x.shape[1]) * rows.n_global
+    count = x.numel() // (x.shape[0] * x.shape[1]) * rows.n_global * _of_each(x, rows)
     out, mean, variance = _Normalise.apply(x, norm.weight, norm.bias, norm.eps, count)
     with torch.no_grad():
         assert norm.running_mean is not None
@@ -59,6 +78,37 @@ def _normalise(norm: _BatchNorm, rows: Rows, x: Tensor) -> Tensor:
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
         norm.running_var.lerp_((variance * (count / (count - 1))).to(norm.running_var.dtype), norm.momentum)
     return cast(Tensor, out)
+
+
+def _normalise_groups(norm: _BatchNorm, rows: Rows, groups: int, x: Tensor) -> Tensor:
+    """`norm` of x (n, c, ...), every group with its own statistics; the running ones move to the groups' average."""
+    if not norm.training:
+        return type(norm).forward(norm, x)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    # Where processes divide the groups, the bounds of their rows are bounds of groups.
+    bounds = [rows.n_global * i // groups - rows.first for i in range(groups + 1)]
+    parts = [(a, b) for a, b in pairwise(bounds) if 0 <= a < b <= rows.n]
+    by_example = x.view(_of_each(x, rows), rows.n, *x.shape[1:])
+    sums = torch.zeros(2, *norm.running_mean.shape, dtype=norm.running_mean.dtype, device=x.device)
+    outs = []
+    for a, b in parts:
+        part = by_example[:, a:b]
+        # With momentum 1 these become the part's mean and variance.
+        found = torch.zeros_like(sums)
+        out = F.batch_norm(part.flatten(0, 1), found[0], found[1], norm.weight, norm.bias, True, 1.0, norm.eps)
+        outs.append(out.view(part.shape))
+        sums += found
+    if not rows.all_here:
+        add_up(sums)
+    with torch.no_grad():
+        mean, variance = sums / min(groups, rows.n_global)
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance, norm.momentum)
+    return torch.cat(outs, dim=1).flatten(0, 1)
 
 
 class _Normalise(torch.autograd.Function):
@@ -114,5 +164,45 @@ def _drop(module: nn.Dropout | StochasticDepth, rows: Rows, x: Tensor) -> Tensor
         return cast(Tensor, type(module).forward(module, x))
     # Stochastic depth draws one number per row, dropout one per value.
     shape = [1] * (x.dim() - 1) if isinstance(module, StochasticDepth) else x.shape[1:]
-    factors = type(module).forward(module, x.new_ones((rows.n_global, *shape)))
-    return x * factors[rows.first : rows.first + rows.n]
+    of_each = _of_each(x, rows)
+    factors = type(module).forward(module, x.new_ones((of_each * rows.n_global, *shape)))
+    mine = factors.view(of_each, rows.n_global, *shape)[:, rows.first : rows.first + rows.n]
+    return x * mine.flatten(0, 1)
+
+
+def _of_each(x: Tensor, rows: Rows) -> int:
+    """Rows of x that each example of this process has."""
+    count, rest = divmod(x.shape[0], rows.n)
+    assert not rest, f"{x.shape[0]} rows are not equally many of each of {rows.n} examples"
+    return count
+
+
+def _all_rows(rows: Rows, x: Tensor) -> Tensor:
+    """x (n, ...) of all processes, (N, ...)."""
+    return x if rows.all_here else cast(Tensor, _Collect.apply(x, rows.n_global, rows.first, rows.weight))
+
+
+def _own_rows(rows: Rows, x: Tensor) -> Tensor:
+    return x if rows.all_here else x[rows.first : rows.first + rows.n]
+
+
+class _Collect(torch.autograd.Function):
+    """Rows of all processes; backward, this process's own.
+
+    What is computed from all rows is the same in every process, and there the loss is weighted by the process's share:
+    divided by it, the gradient of its rows is the whole one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, n_global: int, first: int, weight: float) -> Tensor:
+        ctx.first, ctx.n, ctx.weight = first, len(x), weight
+        # A sum with zeros is exact, and needs no equal shares.
+        whole = x.new_zeros((n_global, *x.shape[1:]))
+        whole[first : first + len(x)] = x
+        add_up(whole)
+        return whole
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return grad[ctx.first : ctx.first + ctx.n] / ctx.weight, None, None, None

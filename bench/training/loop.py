@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, cast
@@ -18,12 +19,18 @@ from bench.models import Network
 from bench.recipe import ROBUST
 from bench.spec import Recipe
 from bench.training import distributed
+from bench.training.optimizers import batchnorm_momentum, go_on_from, make_optimizer, set_lr
 from bench.training.seeding import derive, seed_step
 from bench.training.state import Best, Run, State, restore, save
 
 Loss = Callable[..., tuple[Tensor, Tensor]]
-# What a selection compares, by the name it has in the history.
-MEASURES = {"best_validation": "validation_accuracy", ROBUST: "robust_validation_accuracy"}
+# What a selection compares, by the name it has in the history: the first that the validators hold.
+MEASURES = {
+    "best_validation": ("validation_accuracy", "validation_mean_iou", "validation_ap"),
+    ROBUST: ("robust_validation_accuracy",),
+}
+# What is measured of features that are trained without labels; it selects nothing.
+PROBES = ("knn_accuracy", "linear_accuracy")
 Validate = Mapping[str, Callable[[nn.Module], float]]
 
 
@@ -51,10 +58,12 @@ class Trained(NamedTuple):
     """`history`: one record per epoch (loss, learning rate, what was validated).
 
     `others`: state of the whole network by selection, for every selection of the recipe after the first.
+    `optimizer`: its state dict at the end.
     """
 
     history: list[dict[str, float]]
     others: dict[str, dict[str, Tensor]]
+    optimizer: dict[str, Any]
 
 
 def train(
@@ -66,17 +75,21 @@ def train(
     seed: int,
     run: Run,
     parameters: Sequence[nn.Parameter] | None = None,
+    heads: Sequence[nn.Parameter] = (),
     masks: Masks | None = None,
     validate: Validate | None = None,
     frozen: bool = False,
     epochs: int | None = None,
+    optimizer_state: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train in place, all epochs of the recipe or only its first `epochs`.
 
     Batch order, augmentation, attack noise and dropout are functions of (seed, epoch or step), so a run resumed from
-    its checkpoint ends bit-identical to one that was never interrupted. `parameters` are trained (default: all);
-    `frozen` keeps the network in eval mode throughout (normalisation statistics do not move). Pruned weights stay
-    zero. The network ends as the first selection of the recipe says; `validate` measures it by MEASURES' names.
+    its checkpoint ends bit-identical to one that was never interrupted. `parameters` are trained (default: all), those
+    among `heads` with the recipe's head_lr; the optimiser starts afresh, or from the `optimizer_state` of a training of
+    the same parameters. `frozen` keeps the network in eval mode throughout (normalisation statistics do not move).
+    Pruned weights stay zero. The network ends as the first selection of the recipe says; `validate` measures it by
+    the names of MEASURES and PROBES.
     With several processes (`batches` reads this one's share) the numbers are those of one, up to rounding. Raises
     Interrupted in all at once, after writing a checkpoint, when run.stop() turns true, Diverged on a non-finite loss,
     Disconnected where another process ended.
@@ -84,7 +97,9 @@ def train(
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)
     trained = list(network.parameters()) if parameters is None else list(parameters)
-    optimizer = make_optimizer(trained, recipe)
+    optimizer = make_optimizer(trained, recipe, heads)
+    if optimizer_state is not None:
+        go_on_from(optimizer, optimizer_state)
     state = restore(network, optimizer, run)
     holder = Holder(cast(Network, network), masks) if masks is not None else None
     if holder is not None:
@@ -99,13 +114,14 @@ def train(
         network.train(not frozen)
         # A float64 sum carried through the checkpoint: the same additions in the same order, interrupted or not.
         losses = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
-        with shared_layers(network, rows):
+        with batchnorm_momentum(network, recipe.batchnorm_momentum), shared_layers(network, rows):
             for step, batch in enumerate(batches.batches(epoch, first), start=first):
                 set_lr(optimizer, recipe, state.step, per_epoch)
                 rows.set(min(recipe.batch_size, batches.n_examples - step * recipe.batch_size), len(batch.labels))
                 losses += one_step(
-                    network, batch, recipe, optimizer, loss=loss, seed=seed, step=state.step, rows=rows, stop=stop
-                )
+                    network, batch, recipe, optimizer, loss=loss, seed=seed, step=state.step, rows=rows, stop=stop,
+                    holder=holder,
+                )  # fmt: skip
                 if holder is not None:
                     holder.apply_()
                 state.step += 1
@@ -115,13 +131,14 @@ def train(
         end_epoch(network, optimizer, state, recipe, per_epoch=per_epoch, validate=validate, run=run)
         if state.step < total:
             saved_at = pause(network, optimizer, state, run, losses=None, saved_at=saved_at, stop=stop)
-        run.progress({**state.history[-1], "epoch": epoch + 1, "epochs": recipe.epochs})
+        # With the latest of what is not measured every epoch.
+        run.progress({**dict(ChainMap(*state.history[::-1])), "epoch": epoch + 1, "epochs": recipe.epochs})
     last = network.state_dict()
     selected = {name: state.best[name].network if name in state.best else last for name in recipe.select}
     others = {name: copy.deepcopy(selected[name]) for name in recipe.select[1:]}
     network.load_state_dict(selected[recipe.select[0]])
     network.eval()
-    return Trained(state.history, others)
+    return Trained(state.history, others, optimizer.state_dict())
 
 
 def count_steps(batches: Batches, recipe: Recipe) -> tuple[int, int]:
@@ -134,8 +151,11 @@ def count_steps(batches: Batches, recipe: Recipe) -> tuple[int, int]:
 
 
 def shared_layers(network: nn.Module, rows: distributed.Rows) -> AbstractContextManager[None]:
-    """Inside, batch normalisation and dropout see the whole batch, of which each process has a part."""
-    if rows.world_size == 1:
+    """Inside, batch normalisation and dropout see the whole batch, of which each process has a part.
+
+    Of a network that says so, batch normalisation sees groups of its rows.
+    """
+    if rows.world_size == 1 and getattr(network, "groups", 1) == 1:
         return contextlib.nullcontext()
     # It imports torchvision, which the networks of one process may not need.
     from bench.training import batchwide
@@ -179,6 +199,7 @@ def one_step(
     step: int,
     rows: distributed.Rows,
     stop: distributed.Stop,
+    holder: Holder | None = None,
 ) -> Tensor:
     """One update; returns the detached loss of the whole batch without waiting for the device."""
     seed_step(seed, step)
@@ -201,6 +222,9 @@ def one_step(
         report = torch.stack([value, torch.full_like(value, stop.asked())])
         value, asked = distributed.combine(trained, report)
         stop.told(asked)
+    if holder is not None and recipe.optimizer == "lars":
+        # Its step is scaled by the norm of the layer's gradient, of which pruned weights are no part.
+        holder.mask_gradients_()
     optimizer.step()
     return value
 
@@ -224,41 +248,20 @@ def end_epoch(
             f"the training loss became {record['loss']} in epoch {epoch} of {recipe.epochs}; lower the learning rate"
         )
     network.eval()
-    for selection, measure in MEASURES.items():
+    held = validate or {}
+    for selection, measures in MEASURES.items():
         wanted = selection in recipe.select
         # A recipe of fewer epochs than the first that may be selected selects among its last.
         due = wanted and epoch >= min(recipe.select_from, recipe.epochs)
         if selection == "best_validation":
             due = due or epoch == recipe.epochs
-        if validate is None or measure not in validate or not due:
+        measure = next((name for name in measures if name in held), None)
+        if measure is None or not due:
             continue
-        record[measure] = distributed.number_from_first(validate[measure](network), run.world_size, run.device)
+        record[measure] = distributed.number_from_first(held[measure](network), run.world_size, run.device)
         if wanted and (selection not in state.best or record[measure] > state.best[selection].value):
             state.best[selection] = Best(record[measure], epoch, copy.deepcopy(network.state_dict()))
+    if recipe.contrast is not None and (epoch % recipe.contrast.probe_every == 0 or epoch == recipe.epochs):
+        for name in (name for name in PROBES if name in held):
+            record[name] = distributed.number_from_first(held[name](network), run.world_size, run.device)
     state.history.append(record)
-
-
-def make_optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
-    )
-
-
-def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
-    """Learning rate of a step: linear warm-up per step, then the schedule; cosine and linear end at zero."""
-    warmup, total = recipe.warmup_epochs * per_epoch, recipe.epochs * per_epoch
-    if step < warmup:
-        return recipe.lr * (step + 1) / warmup
-    if recipe.schedule == "step":
-        return recipe.lr * recipe.gamma ** sum(step // per_epoch >= milestone for milestone in recipe.milestones)
-    share = (step - warmup) / max(total - warmup, 1)
-    if recipe.schedule == "cosine":
-        return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
-    return recipe.lr * (1 - share) if recipe.schedule == "linear" else recipe.lr
-
-
-def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, per_epoch: int) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, step, per_epoch)

@@ -19,6 +19,7 @@ DRAW = np.random.default_rng(0)
 KINDS = (
     "CIFAR10", "CIFAR100", "SVHN", "FashionMNIST", "STL10", "GTSRB", "Caltech101", "Caltech256", "Flowers102", "OxfordIIITPet",
     "DTD", "Food101", "FGVCAircraft", "StanfordCars", "SUN397", "EuroSAT", "PCAM", "CLEVRClassification", "Kitti",
+    "VOCDetection", "VOCSegmentation",
 )  # fmt: skip
 NEEDS_FILES = [name for name, entry in DATASETS.items() if not entry.embedded]
 

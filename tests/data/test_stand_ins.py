@@ -12,6 +12,8 @@ from bench.recipes import PROTOCOLS
 from bench.spec import Word
 
 STOOD_FOR = [name for name, entry in DATASETS.items() if entry.classes]
+SCENES = [name for name in STOOD_FOR if DATASETS[name].task != "classification"]
+PHOTOGRAPHS = [name for name in STOOD_FOR if name not in SCENES]
 
 
 def word(of):
@@ -25,7 +27,9 @@ def read(of, split, root):
 @pytest.mark.parametrize("of", STOOD_FOR)
 def test_a_stand_in_is_described_as_the_set_but_for_its_size_and_source(of):
     found, entry = described(word(of)), DATASETS[of]
-    assert (found.classes, found.resolution, found.storage) == (entry.classes, entry.resolution, entry.storage)
+    side = min(entry.resolution, 96) if of in SCENES else entry.resolution
+    assert (found.classes, found.resolution, found.storage) == (entry.classes, side, entry.storage)
+    assert found.task == entry.task
     assert (found.mean, found.std) == (entry.mean, entry.std)
     assert (found.train, found.test, found.validation) == (96, 32, 32)
     assert found.embedded
@@ -37,7 +41,7 @@ def test_other_sets_are_described_as_in_the_catalog(of):
     assert described(Word(of)) is DATASETS[of]
 
 
-@pytest.mark.parametrize("of", STOOD_FOR)
+@pytest.mark.parametrize("of", PHOTOGRAPHS)
 def test_images_have_the_side_of_the_set_and_labels_are_of_its_classes(of, tmp_path):
     entry = DATASETS[of]
     for split, size in (("train", 96), ("test", 32)):
@@ -103,3 +107,31 @@ def test_a_prepared_stand_in_is_read_as_its_set_is(of, loader, resolution, tmp_p
         assert batch.images.shape[1:] == (3, resolution, resolution)
         sizes[split] = opened.n_examples
     assert sizes == {"train": 64, "validation": 32, "test": 32}
+
+
+@pytest.mark.parametrize("of", SCENES)
+def test_stand_ins_of_scenes_have_masks_or_boxes_of_the_classes_of_the_set(of, tmp_path):
+    entry = DATASETS[of]
+    for split, size in (("train", 96), ("test", 32)):
+        images = read(of, split, tmp_path)
+        assert len(images.labels) == size
+        shape = (80, 96) if entry.storage == "jpg" else (64, 64)
+        assert images.image(size - 1).shape == (*shape, 3)
+        if entry.task == "segmentation":
+            found = set(np.concatenate([images.masks(i).ravel() for i in range(size)]).tolist()) - {255}
+            assert images.masks(0).shape == shape
+        else:
+            found = set(np.concatenate([images.objects(i) for i in range(size)])[:, 4].astype(int).tolist())
+        assert found <= set(range(entry.classes))
+        # Of about 240 or 80 objects.
+        assert split == "test" or len(found) == entry.classes
+
+
+def test_a_prepared_stand_in_of_scenes_is_read_at_the_side_of_a_network(tmp_path):
+    data = describe_data(PROTOCOLS["demo"], Word("resnet20"), word("voc2012"), fraction=1.0, seed=0)
+    assert (data.loader, data.task, data.classes) == ("dense", "segmentation", 21)
+    assert prepare.main(["toy(of=voc2012)", "--data", str(tmp_path)]) == 0
+    opened = open_split(data, "test", data_root=tmp_path, batch_size=4)
+    batch = next(opened.batches(0))
+    assert batch.images.shape == (4, 3, data.resolution, data.resolution)
+    assert batch.labels.shape == (4, data.resolution, data.resolution)

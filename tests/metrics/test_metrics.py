@@ -44,8 +44,12 @@ def batches(sizes=(5, 3, 4), order=None, net=None):
     return [Batch(images[part], labels[part], part) for part in positions.split(list(sizes))]
 
 
-# AutoAttack asks a network thousands of times.
-METRICS = [pytest.param(name, marks=pytest.mark.slow) if name == "autoattack" else name for name in catalog.METRICS]
+# Those of scenes have tests of their own. AutoAttack asks a network thousands of times.
+METRICS = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "autoattack" else name
+    for name, entry in catalog.METRICS.items()
+    if entry.task == "classification"
+]
 
 
 def conditions(name, net, parts, **changes):

@@ -389,3 +389,24 @@ def test_a_failed_download_leaves_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     with pytest.raises(models.ModelError, match=r"could not be downloaded to .*invalid hash value"):
         external.download_torchvision_weights("resnet50", tmp_path)
+
+
+PROJECTIONS = {
+    "moco v2": (lambda s: {"state_dict": moco(s, ["fc.0", "fc.2"])}, ["0.bias", "0.weight", "2.bias", "2.weight"]),
+    "moco v1": (lambda s: {"state_dict": moco(s, ["fc"])}, []),
+    "simclr ticket": (
+        lambda s: {f"module.fc.fc{k}.{part}": torch.ones(3) for k in (1, 2) for part in ("weight", "bias")},
+        ["0.bias", "0.weight", "2.bias", "2.weight"],
+    ),
+    "supervised": (lambda s: dict(s), []),
+}
+
+
+@pytest.mark.parametrize("layout", PROJECTIONS)
+def test_projection_heads_of_two_layers_are_read_from_files_that_hold_them(layout, state, tmp_path):
+    content, expected = PROJECTIONS[layout]
+    torch.save(content(state), tmp_path / "weights.pt")
+    found = external.read_projection(tmp_path / "weights.pt")
+    assert sorted(found) == expected
+    # The query encoder's, not the momentum encoder's.
+    assert all((tensor == 1).all() for tensor in found.values())

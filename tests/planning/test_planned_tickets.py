@@ -186,9 +186,11 @@ def test_controls_of_tickets_with_one_mask_keep_their_own_starts(planned, contro
         assert [dict(found.stages[start].inputs).get("start") for start in starts] == [None, point.key]
 
 
-def test_rewinding_to_an_epoch_and_not_rewinding_at_all_is_refused(planned):
-    with pytest.raises(grid.GridError, match="rewind=never returns to no epoch: drop rewind_epoch, or rewind=never"):
-        planned(pruner=["imp(rewind=never, rewind_epoch=1)"])
+@pytest.mark.parametrize("rewind", ["never", "finetuned", "prunable"])
+def test_rewinding_to_an_epoch_and_to_something_else_is_refused(planned, rewind):
+    told = f"rewind={rewind} does not return to an early epoch: drop rewind_epoch, or rewind={rewind}"
+    with pytest.raises(grid.GridError, match=told):
+        planned(pruner=[f"imp(rewind={rewind}, rewind_epoch=1)"])
 
 
 @pytest.mark.parametrize("word", ["snip(examples=0)", "grasp(examples=-5)"])

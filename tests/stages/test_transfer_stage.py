@@ -8,7 +8,7 @@ from bench.data import open_split
 from bench.metrics import accuracy
 from bench.metrics.evaluation import Conditions
 from bench.stages import fit, weights
-from bench.training.loop import learning_rate
+from bench.training.optimizers import learning_rate
 
 ATTACK_OF_NO_STRENGTH = {"epsilon_255": 0.0, "step_255": 0.0, "steps": 1, "random_start": False}
 

@@ -1,15 +1,11 @@
 """Two and three processes (gloo, on this machine) against one with the same global batch."""
 
-import multiprocessing
 import os
-import traceback
 from collections import namedtuple
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 from torchvision.ops import StochasticDepth
 
@@ -96,7 +92,7 @@ def trained(rank, world_size, scratch, name, stop=lambda: False, **changes):
     """State and history at the end of a training."""
     make, loss, recipe, masks = TRAININGS[name]
     network = make()
-    history, _ = train(
+    history = train(
         network,
         Toy(rank, world_size, next(network.parameters()).dtype),
         replace(recipe, **changes),
@@ -105,7 +101,7 @@ def trained(rank, world_size, scratch, name, stop=lambda: False, **changes):
         run=Run(scratch=scratch, stop=stop, rank=rank, world_size=world_size),
         masks=masks() if masks else None,
         validate={"validation_accuracy": accuracy},
-    )
+    ).history
     assert not any("forward" in vars(module) for module in network.modules())
     return {key: value.clone() for key, value in network.state_dict().items()}, history
 
@@ -153,49 +149,6 @@ def threads_left(rank, world_size, scratch):
     trained(rank, world_size, scratch, "supervised", epochs=1)
     leave_group()
     return [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
-
-
-def work(connection, rank):
-    """A process's life: run cases, each in a process group of its own, until it is told to end."""
-    torch.set_num_threads(1)
-    for case, world_size, port, arguments in iter(connection.recv, None):
-        try:
-            store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=60))
-            with process_group(rank, world_size, store=store, device="cpu", timeout_min=3):
-                connection.send((True, case(rank, world_size, *arguments)))
-        except BaseException:
-            connection.send((False, traceback.format_exc()))
-
-
-@pytest.fixture(scope="module")
-def ranks():
-    """Runs a case in so many processes, which are started once; returns what each found."""
-    # Forked from a server that has imported what they need.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.training.batchwide", "bench.training.loop", "torch._dynamo"])
-    pipes = [context.Pipe() for _ in range(3)]
-    processes = [
-        context.Process(target=work, args=(theirs, rank), daemon=True) for rank, (_, theirs) in enumerate(pipes)
-    ]
-    for process in processes:
-        process.start()
-
-    def run(case, world_size, *arguments):
-        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        for ours, _ in pipes[:world_size]:
-            ours.send((case, world_size, store.port, arguments))
-        found = []
-        for ours, _ in pipes[:world_size]:
-            assert ours.poll(240), "no answer within 240 s"
-            found.append(ours.recv())
-        assert all(good for good, _ in found), found
-        return [content for _, content in found]
-
-    yield run
-    for (ours, _), process in zip(pipes, processes, strict=True):
-        ours.send(None)
-        process.join(120)
-        assert process.exitcode == 0
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from torch import nn
 from bench.objectives import supervised
 from bench.spec import Attack, Recipe
 from bench.training import checkpoint
-from bench.training.loop import Diverged, Interrupted, Run, learning_rate, train
+from bench.training.loop import Diverged, Interrupted, Run, train
+from bench.training.optimizers import learning_rate
 
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.1, schedule="cosine", warmup_epochs=1)
 
@@ -227,3 +228,31 @@ def test_a_stop_at_the_end_of_an_epoch_is_saved_before_anything_is_told(tmp_path
     with pytest.raises(Interrupted):
         train(network(), Toy(), RECIPE, loss=supervised.loss, seed=3, run=run)
     assert (checkpoint.load(tmp_path) or {})["step"] == 3
+
+
+class Bodied(nn.Module):
+    """A network as masks know it."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body, self.label = body, "toy"
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def test_steps_scaled_by_the_norm_of_a_gradient_leave_out_what_is_pruned(tmp_path):
+    """Reference: a hook takes the pruned weights out of the gradient as soon as there is one."""
+    mask = {"0.weight": torch.rand(16, 5, generator=torch.Generator().manual_seed(5)) < 0.3}
+    recipe = replace(RECIPE, optimizer="lars", lr=5.0)
+    ends = []
+    for hooked in (False, True):
+        model = Bodied(network())
+        weight = model.body[0].weight
+        if hooked:
+            weight.register_hook(lambda gradient: gradient * mask["0.weight"])
+        train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path / str(hooked)), masks=mask)
+        assert (weight[~mask["0.weight"]] == 0).all()
+        ends.append(weight.detach().clone())
+    assert torch.equal(*ends)
+    assert not torch.equal(ends[0], network()[0].weight * mask["0.weight"])

@@ -23,8 +23,10 @@ from bench.data.sources.natural import (
     sun397,
     svhn,
 )
+from bench.data.sources.scenes import scenes_detection, scenes_segmentation
 from bench.data.sources.specialised import eurosat, pcam, resisc45
 from bench.data.sources.structured import clevr_count, dsprites_location, dsprites_orientation, kitti_distance
+from bench.data.sources.voc import voc2007, voc2012
 
 __all__ = [
     "caltech101",
@@ -51,9 +53,13 @@ __all__ = [
     "oxford_iiit_pet",
     "pcam",
     "resisc45",
+    "scenes_detection",
+    "scenes_segmentation",
     "stanford_cars",
     "stl10",
     "sun397",
     "svhn",
     "visda2017",
+    "voc2007",
+    "voc2012",
 ]

@@ -1,0 +1,94 @@
+"""Masks and boxes beside a `.beton` file, in pixels of the images as they are stored.
+
+Masks lie one after the other in a flat file of bytes, `.masks`; boxes in an array (m, 7), `.boxes.npy`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.encode import stored_size
+from bench.data.errors import DataError
+from bench.data.records import Beton, Bytes, Images, Integers, Targets
+
+NAMES = {"segmentation": ".masks", "detection": ".boxes.npy"}  # by the set's task; classification sets have neither
+IGNORED = 255
+
+
+def measured(images: Images) -> tuple[Images, Integers]:
+    """The same images, and an array (n, 2) that holds height and width of those that were asked for."""
+    shapes = np.zeros((len(images.labels), 2), np.int64)
+
+    def image(i: int) -> Bytes:
+        pixels = images.image(i)
+        shapes[i] = pixels.shape[:2]
+        return pixels
+
+    return Images(labels=images.labels, image=image, masks=images.masks, objects=images.objects), shapes
+
+
+def write(out: BinaryIO, images: Images, shapes: Integers, *, classes: int, resolution: int, storage: str) -> None:
+    """Write masks or boxes of all images, of shapes (n, 2), in the size at which they are stored.
+
+    Raises DataError naming the image whose mask or objects do not fit it or the classes.
+    """
+    stored = np.array([stored_size(int(h), int(w), resolution=resolution, storage=storage) for h, w in shapes])
+    if images.masks is not None:
+        for i in range(len(shapes)):
+            out.write(_mask(images.masks(i), shapes[i], stored[i], classes=classes, where=f"image {i}").tobytes())
+    elif images.objects is not None:
+        found = [_boxes(images, i, shapes[i], stored[i], classes=classes) for i in range(len(shapes))]
+        np.save(out, np.concatenate(found).astype(np.float32))
+    else:
+        raise DataError("a set of scenes came without masks and without objects: its source must give one of them")
+
+
+def _mask(mask: Bytes, shape: Integers, stored: Integers, *, classes: int, where: str) -> Bytes:
+    """The mask at the stored size, by the nearest pixel."""
+    if mask.shape != tuple(shape):
+        raise DataError(f"{where} has {shape[0]} x {shape[1]} pixels, its mask {mask.shape[0]} x {mask.shape[1]}")
+    if ((mask >= classes) & (mask != IGNORED)).any():
+        raise DataError(f"{where}: a mask with class {mask[mask != IGNORED].max()}, where {classes} are expected")
+    y, x = (
+        np.minimum(((np.arange(now) + 0.5) * before / now).astype(np.int64), before - 1)
+        for before, now in zip(shape, stored, strict=True)
+    )
+    resized: Bytes = mask[y[:, None], x]
+    return resized
+
+
+def _boxes(images: Images, i: int, shape: Integers, stored: Integers, *, classes: int) -> NDArray[np.float64]:
+    """Rows of image i: its objects cut at the image's edges and scaled to the stored size."""
+    assert images.objects is not None
+    rows = np.asarray(images.objects(i), dtype=np.float64).reshape(-1, 6)
+    (h, w), (to_h, to_w) = shape, stored
+    boxes = np.minimum(rows[:, :4].clip(0), [w, h, w, h])
+    wrong = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1]) | (rows[:, 4] < 0) | (rows[:, 4] >= classes)
+    if wrong.any():
+        raise DataError(
+            f"image {i} of {h} x {w} pixels has an object {rows[wrong][0].tolist()} (left, top, right, bottom, class, "
+            f"difficult) that lies outside of it or is none of {classes} classes"
+        )
+    scaled = boxes * [to_w / w, to_h / h, to_w / w, to_h / h]
+    return np.concatenate([np.full((len(rows), 1), float(i)), scaled, rows[:, 4:]], axis=1)
+
+
+def mapped(path: Path, file: Beton, sidecar: dict[str, Any], digest: str | None) -> Targets:
+    """The targets of a file's images: masks memory-mapped, boxes as `digest` (sha256) says.
+
+    Raises ValueError unless they are as long as the sidecar says and fit the images.
+    """
+    if (size := path.stat().st_size) != sidecar["targets_bytes"]:
+        raise ValueError(f"{path.name} has {size} bytes, not {sidecar['targets_bytes']}")
+    if path.name.endswith(NAMES["segmentation"]):
+        # The kernels trust these addresses.
+        if size != (file.heights * file.widths).sum():
+            raise ValueError(f"{path.name} holds {size} pixels, the images {(file.heights * file.widths).sum()}")
+        return Targets(path=path, sha256=sidecar["targets_sha256"], masks=np.memmap(path, np.uint8, mode="r"))
+    if digest != sidecar["targets_sha256"]:
+        raise ValueError(f"{path.name} is not that of the sidecar")
+    return Targets(path=path, sha256=sidecar["targets_sha256"], boxes=np.load(path))

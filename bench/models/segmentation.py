@@ -1,0 +1,61 @@
+"""DeepLabV3+ on a body's feature maps. Chen et al. 2018, arXiv:1802.02611."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Of the bodies with at least BIG channels, and of small ones, on whose last maps objects cover a few positions.
+BIG = 256
+WIDTHS = {True: 256, False: 64}
+RATES = {True: (6, 12, 18), False: (1, 2, 3)}
+DROPOUT = 0.1  # as in the authors' code
+
+
+class Segmenter(nn.Module):
+    """Maps of the stages (n, c, h, h), from fine to coarse -> logits (n, classes, side, side) float32 or wider.
+
+    The last map goes through atrous spatial pyramid pooling, is upsampled to the `fine` one, joined with it and
+    upsampled to the image, bilinearly with aligned corners: any side works.
+    """
+
+    def __init__(
+        self, pooling: nn.Module, lateral: nn.Module, join: nn.Module, classifier: nn.Module, *, fine: int
+    ) -> None:
+        super().__init__()
+        self.pooling, self.lateral, self.join, self.classifier = pooling, lateral, join, classifier
+        self.fine = fine
+
+    def forward(self, maps: Sequence[Tensor], side: int) -> Tensor:
+        fine = self.lateral(maps[self.fine])
+        context = resized(self.pooling(maps[-1]), fine.shape[-1])
+        logits = self.classifier(self.join(torch.cat([context, fine], dim=1)))
+        return resized(logits if logits.dtype == torch.float64 else logits.float(), side)
+
+
+def resized(maps: Tensor, side: int) -> Tensor:
+    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=True)
+
+
+def segmenter(channels: Sequence[int], strides: Sequence[int], classes: int) -> Segmenter:
+    """A fresh head of torch's default initialisation. The fine map has a quarter of the last one's stride, or 2."""
+    # It takes seconds to import.
+    from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
+
+    big = channels[-1] >= BIG
+    fine = next(place for place, stride in enumerate(strides) if stride >= max(2, strides[-1] // 4))
+    decoder = DeepLabV3PlusDecoder(
+        encoder_channels=(0, 0, channels[fine], channels[-1]),
+        encoder_depth=3,
+        out_channels=WIDTHS[big],
+        atrous_rates=RATES[big],
+        output_stride=16,
+        aspp_separable=True,
+        aspp_dropout=DROPOUT,
+    )
+    classifier = nn.Conv2d(WIDTHS[big], classes, kernel_size=1)
+    # The decoder's own forward upsamples by a fixed factor, which fits few sides.
+    return Segmenter(decoder.aspp, decoder.block1, decoder.block2, classifier, fine=fine)

@@ -1,0 +1,54 @@
+"""What the tests of trainings in several processes share: the processes."""
+
+import multiprocessing
+import traceback
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from bench.training.distributed import process_group
+
+
+def work(connection, rank):
+    """A process's life: run cases, each in a process group of its own, until it is told to end."""
+    torch.set_num_threads(1)
+    for case, world_size, port, arguments in iter(connection.recv, None):
+        try:
+            store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=60))
+            with process_group(rank, world_size, store=store, device="cpu", timeout_min=3):
+                connection.send((True, case(rank, world_size, *arguments)))
+        except BaseException:
+            connection.send((False, traceback.format_exc()))
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    """Runs a case in so many processes, which are started once; returns what each found."""
+    # Forked from a server that has imported what they need.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.training.batchwide", "bench.training.loop", "torch._dynamo"])
+    pipes = [context.Pipe() for _ in range(3)]
+    processes = [
+        context.Process(target=work, args=(theirs, rank), daemon=True) for rank, (_, theirs) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+
+    def run(case, world_size, *arguments):
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for ours, _ in pipes[:world_size]:
+            ours.send((case, world_size, store.port, arguments))
+        found = []
+        for ours, _ in pipes[:world_size]:
+            assert ours.poll(240), "no answer within 240 s"
+            found.append(ours.recv())
+        assert all(good for good, _ in found), found
+        return [content for _, content in found]
+
+    yield run
+    for (ours, _), process in zip(pipes, processes, strict=True):
+        ours.send(None)
+        process.join(120)
+        assert process.exitcode == 0
