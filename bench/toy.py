@@ -10,7 +10,7 @@ from bench.catalog import ARCHITECTURES, DATASETS, TABLES
 from bench.ladder import Ladder
 from bench.recipes.protocol import Protocol
 
-RESOLUTION, SCENE = 32, 64
+RESOLUTION, SMALL_RESOLUTION, SCENE = 32, 16, 64
 SUFFIX = "-toy"
 # Options of words that only say how much is computed.
 SMALL = {
@@ -30,10 +30,11 @@ def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     """The fields of a grid file at toy size. Words that do not parse stay as they are, to be reported later.
 
     Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch, one attack step, few images to
-    probe features), data sets (`toy(of=...)` unless embedded), weights that are fetched (`supervised`), images (32
-    pixels or fewer, scenes 64, where the network reads them, through the stream loader where recipes crop at random),
-    how much is computed by words that say so, and numbers: the first seed, the first rungs of the ladder, the first two
-    fractions. Of the cells, those stay that hold every pair of values between them (bench.cells.cover).
+    probe features), data sets (`toy(of=...)` unless embedded), weights that are fetched (`supervised`), images (16
+    pixels or fewer, with the ImageNet stem 32, scenes 64, where the network reads them, through the stream loader where
+    recipes crop at random), how much is computed by words that say so, and numbers: the first seed, the first rungs of
+    the ladder, the first two fractions. Of the cells, those stay that hold every pair of values between them
+    (bench.cells.cover).
     """
     small = dict(fields)
     small["name"] = f"{fields['name']}{SUFFIX}"
@@ -46,15 +47,24 @@ def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     small["sparsity"] = _rungs(fields["sparsity"])
     small["cover"] = "pairs"
     small["exclude"] = [rule for rule in (_rule(rule, small, protocol) for rule in fields["exclude"]) if rule]
-    small["override"] = _override(fields["override"], protocol, max(map(_smallest_side, small["architecture"])))
+    sides = {
+        "imagenet_stem_resolution": (protocol.imagenet_stem_resolution, "imagenet", RESOLUTION),
+        "small_resolution": (protocol.small_resolution, "cifar", SMALL_RESOLUTION),
+    }
+    resolutions = {
+        name: min(own, max(least, *(_smallest_side(item, stem) for item in small["architecture"])))
+        for name, (own, stem, least) in sides.items()
+    }
+    resolutions["dense_resolution"] = min(protocol.dense_resolution, SCENE)
+    small["override"] = _override(fields["override"], protocol, resolutions)
     return small
 
 
-def _smallest_side(architecture: Any) -> int:
-    """Of the images that it reads with the ImageNet stem, at least RESOLUTION."""
+def _smallest_side(architecture: Any, stem: str) -> int:
+    """Of the images that it reads with this stem."""
     name = next(iter(architecture)) if isinstance(architecture, Mapping) else str(architecture).partition("(")[0]
     entry = ARCHITECTURES.get(name)
-    return max(RESOLUTION, entry.sides.get("imagenet", (1, None))[0]) if entry else RESOLUTION
+    return entry.sides.get(stem, (1, None))[0] if entry else 1
 
 
 def _word(axis: str, item: Any) -> Any:
@@ -131,16 +141,11 @@ def _label(axis: str, value: Any) -> str:
         return str(value)
 
 
-def _override(given: Mapping[str, Any], protocol: Protocol, side: int) -> dict[str, Any]:
+def _override(given: Mapping[str, Any], protocol: Protocol, resolutions: Mapping[str, int]) -> dict[str, Any]:
     changes: dict[str, Any] = {
         **dict.fromkeys(("pretrain", "prune", "transfer"), RECIPE),
         "attack": {"steps": 2, "restarts": 1},
-        "data": {
-            "imagenet_stem_resolution": min(protocol.imagenet_stem_resolution, side),
-            "small_resolution": min(protocol.small_resolution, RESOLUTION),
-            "dense_resolution": min(protocol.dense_resolution, SCENE),
-            "attack_examples": SMALL["examples"],
-        },
+        "data": {**resolutions, "attack_examples": SMALL["examples"]},
     }
     recipes = [*protocol.pretrain.values(), *protocol.prune.values(), *protocol.transfer.values()]
     if any("resized_crop" in recipe.augmentation for recipe in recipes):

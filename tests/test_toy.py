@@ -97,7 +97,7 @@ def test_of_a_recipe_only_the_lengths_change(path):
         "source",
     )
     assert all(getattr(found, name) == getattr(whole, name) for name in same)
-    assert (found.imagenet_stem_resolution, found.small_resolution) == (toy.RESOLUTION, toy.RESOLUTION)
+    assert (found.imagenet_stem_resolution, found.small_resolution) == (toy.RESOLUTION, toy.SMALL_RESOLUTION)
     assert found.attack_examples == EXAMPLES
 
 

@@ -202,3 +202,33 @@ def test_the_recipe_decides_which_contrast_is_trained(planned):
         name: networks.objective(pretrain_of(planned, name).parameters.recipe).__module__ for name in ("simclr", "moco")
     }
     assert modules == {"simclr": "bench.objectives.simclr", "moco": "bench.objectives.moco"}
+
+
+def moco_file(path, dimensions):
+    """A file as MoCo v2's code saves it, of this architecture, its projection all ones."""
+    network = models.build(Word("resnet8"), classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, seed=4)
+    encoder = {name: value for name, value in models.state(network).items() if not name.startswith("fc.")}
+    encoder |= {"fc.0.weight": torch.ones(64, 64), "fc.0.bias": torch.ones(64)}
+    encoder |= {"fc.2.weight": torch.ones(dimensions, 64), "fc.2.bias": torch.ones(dimensions)}
+    torch.save({"state_dict": {f"module.encoder_q.{name}": value for name, value in encoder.items()}}, path)
+
+
+@pytest.mark.parametrize(("method", "dimensions"), [("moco", 128), ("supervised", 128), ("moco", 32)])
+def test_rounds_on_a_file_begin_with_the_projection_it_holds(lab, pick, trainings, tmp_path, method, dimensions):
+    moco_file(tmp_path / "moco.pth.tar", dimensions)
+    word = f"checkpoint(path={tmp_path}/moco.pth.tar, method={method})"
+    planned = lab.plan(pretraining=[word], pruner=["imp"], sparsity={"rate": 0.2, "rounds": [0, 2]}, override={"prune": QUICK})  # fmt: skip
+    ticket = pick(planned, pruner="imp").ticket
+    inputs = dict(planned.stages[ticket].inputs)
+    assert (PROJECTION in lab.artifact(planned, inputs["pretrain"]).manifest["files"]) == (method == "moco")
+    if dimensions == 32:
+        lab.artifact(planned, inputs["previous"])
+        outcome, _ = lab.afresh(planned.stages[ticket], tmp_path / "runs")
+        assert outcome.status == "failed"
+        assert "the projection head of resnet8 has other weights than the recipe's" in outcome.message
+        return
+    lab.artifact(planned, ticket)
+    (seen,) = trainings
+    assert isinstance(seen.network, Contrastive) == (method == "moco")
+    if method == "moco":
+        assert all((value == 1).all() for name, value in seen.start.items() if name.startswith("projection."))
