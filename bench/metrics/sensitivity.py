@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from bench.spec import Prunable
 
 RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 DRAWS = 3
+Places = npt.NDArray[np.int64]
 NOISE, SWAP = "accuracy_weight_noise", "accuracy_mask_swap"
 
 
@@ -48,13 +49,15 @@ def evaluate(network: Network, conditions: Conditions) -> Evaluation:
             for draw in range(draws):
                 _copy_(parameters, shaken(before, masks, rate, seed=(conditions.seed, 0, draw)))
                 found[f"{NOISE}_{rate}"].append(_right(network, conditions))
-        for rate in RATES:
-            found[f"{SWAP}_{rate}"] = []
-            for draw in range(draws):
-                if n_pruned:
-                    n, seed = min(n_swapped[rate], n_pruned), (conditions.seed, 1, draw)
-                    _copy_(parameters, swapped(before, masks, conditions.pretrained, n, seed=seed))
-                found[f"{SWAP}_{rate}"].append(_right(network, conditions) if n_pruned else clean)
+        found |= {f"{SWAP}_{rate}": [] for rate in RATES}
+        for draw in range(draws):
+            # Drawn once for all rates: an order of millions takes seconds.
+            turn = order(masks, list(before), seed=(conditions.seed, 1, draw)) if n_pruned else None
+            for rate in RATES:
+                if turn is not None:
+                    n = min(n_swapped[rate], n_pruned)
+                    _copy_(parameters, _exchanged(before, conditions.pretrained, *(part[:n] for part in turn)))
+                found[f"{SWAP}_{rate}"].append(_right(network, conditions) if turn is not None else clean)
     finally:
         _copy_(parameters, before)
     accuracies = {name: [float(right.mean()) for right in columns] for name, columns in found.items()}
@@ -91,9 +94,19 @@ def swapped(
     What a seed swaps at a smaller n it swaps at a larger one. The study of BERT-Tickets swaps masks like this:
     Chen et al. 2020, arXiv:2007.12223.
     """
-    bits = torch.cat([masks[name].flatten() for name in before]).cpu().numpy()
+    return _exchanged(before, pretrained, *(part[:n] for part in order(masks, list(before), seed=seed)))
+
+
+def order(masks: Masks, names: Sequence[str], *, seed: int | tuple[int, ...]) -> tuple[Places, Places]:
+    """The order in which kept entries are pruned and pruned ones revived: places in all masks together."""
+    bits = torch.cat([masks[name].flatten() for name in names]).cpu().numpy()
     draw = np.random.Generator(np.random.Philox(seed))
-    pruned, revived = (draw.permutation(np.flatnonzero(which))[:n] for which in (bits, ~bits))
+    return draw.permutation(np.flatnonzero(bits)), draw.permutation(np.flatnonzero(~bits))
+
+
+def _exchanged(
+    before: Mapping[str, Tensor], pretrained: Mapping[str, Tensor], pruned: Places, revived: Places
+) -> dict[str, Tensor]:
     flat = torch.cat([weight.flatten() for weight in before.values()])
     values = torch.cat([pretrained[name].flatten() for name in before])
     flat[torch.from_numpy(pruned)] = 0
