@@ -12,12 +12,12 @@ UPSTREAM = Recipe(epochs=12, batch_size=128, lr=0.05, weight_decay=1e-4, schedul
 ROUND = Recipe(epochs=1, batch_size=128, lr=0.02, weight_decay=1e-4, schedule="constant")
 DOWNSTREAM_ROUND = Recipe(epochs=8, batch_size=64, lr=0.05, weight_decay=5e-4, schedule="cosine")
 FINETUNE = Recipe(epochs=4, batch_size=64, lr=0.02, weight_decay=5e-4, schedule="cosine")
-# Digits are not mirrored.
+# Scenes are few: small batches make enough steps of them. Digits are not mirrored.
 SEGMENTATION = Recipe(
-    epochs=12, batch_size=16, lr=0.1, weight_decay=1e-4, schedule="poly", drop_last=True, channels_last=True,
-    augmentation=("scale_crop",),
+    epochs=12, batch_size=8, lr=0.1, weight_decay=1e-4, schedule="poly", warmup_epochs=2, drop_last=True,
+    channels_last=True,
 )
-DETECTION = dataclasses.replace(SEGMENTATION, epochs=10, lr=0.05)
+DETECTION = dataclasses.replace(SEGMENTATION, epochs=10, lr=0.05, augmentation=("scale_crop",))
 LINEAR = Recipe(epochs=20, batch_size=128, lr=0.5, weight_decay=1e-4, schedule="cosine")
 
 
