@@ -27,6 +27,7 @@ VOC = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 _METRICS = {"mean_iou": "mIoU", "ap": "AP"}
+Rows = npt.NDArray[np.float32]
 # Scenes of a figure, from the first on.
 _ROWS = 4
 # Pixels of a drawn image's side at most: files of figures would be of megabytes.
@@ -100,7 +101,7 @@ def _note(shown: Scenes, rows: int, detection: bool) -> str:
     notes = [f"the first {rows} images of the test set, networks of seed {shown.seed}, metric over the whole test set"]
     if detection:
         notes += [
-            "boxes: predictions with a score of at least 0.3, the surest named",
+            "boxes: predictions with a score of at least 0.3, of those that overlap by half the surest",
             "dashed: objects that are difficult and not counted",
         ]
     else:
@@ -159,7 +160,8 @@ def _masks(axes: Axes, gallery: Gallery, i: int, truth: bool, names: Sequence[st
 def _boxes(axes: Axes, gallery: Gallery, i: int, truth: bool, names: Sequence[str]) -> set[int]:
     rows = (gallery.truth if truth else gallery.predicted).reshape(-1, 7)
     rows = rows[rows[:, 0] == i]
-    rows = rows[np.argsort(-rows[:, 6], kind="stable")] if not truth else rows
+    if not truth:
+        rows = surest(rows)
     image = gallery.images[i]
     step = -(-len(image) // _SIDE)
     shown = _shrunk(image, step)
@@ -181,6 +183,25 @@ def _boxes(axes: Axes, gallery: Gallery, i: int, truth: bool, names: Sequence[st
             name = _class(int(number), names)
             _write(axes, left, top, name if truth else f"{name} {last:.2f}".replace("0.", "."), colour, centred=False)
     return {int(row[5]) for row in rows.tolist()}
+
+
+def surest(rows: Rows) -> Rows:
+    """Predicted boxes by falling score, without those that overlap a surer one by half or more, of whatever class.
+
+    rows (p, 7) as in galleries. A detector gives a box for every class that an object may be of, one upon the other.
+    """
+    kept: list[npt.NDArray[np.float32]] = []
+    for row in rows[np.argsort(-rows[:, 6], kind="stable")]:
+        if all(_overlap(row[1:5], other[1:5]) < 0.5 for other in kept):
+            kept.append(row)
+    return np.array(kept, dtype=np.float32).reshape(-1, 7)
+
+
+def _overlap(one: Rows, other: Rows) -> float:
+    """Intersection over union of two boxes left, top, right, bottom."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    both = np.prod(np.clip(high - low, 0, None))
+    return float(both / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - both))
 
 
 def _image(axes: Axes, shown: Floats) -> None:

@@ -173,3 +173,17 @@ def test_the_files_depend_on_the_content_alone(row, store, tmp_path):
 
 def test_the_classes_are_those_of_the_set():
     assert plots.VOC == voc.CLASSES
+
+
+def test_of_boxes_upon_each_other_the_surest_is_left_whatever_its_class():
+    rows = np.array(
+        [
+            [0, 0, 0, 10, 10, 3, 0.4],
+            [0, 0, 0, 10, 9, 1, 0.8],  # nine tenths of the first
+            [0, 5, 0, 15, 10, 1, 0.5],  # a third of it
+            [0, 30, 30, 34, 34, 1, 0.3],
+        ],
+        np.float32,
+    )
+    assert plots.surest(rows)[:, 6].tolist() == [np.float32(0.8), np.float32(0.5), np.float32(0.3)]
+    assert plots.surest(rows[:0]).shape == (0, 7)
