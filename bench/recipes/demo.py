@@ -14,10 +14,10 @@ DOWNSTREAM_ROUND = Recipe(epochs=8, batch_size=64, lr=0.05, weight_decay=5e-4, s
 FINETUNE = Recipe(epochs=4, batch_size=64, lr=0.02, weight_decay=5e-4, schedule="cosine")
 # Scenes are few: small batches make enough steps of them. Digits are not mirrored.
 SEGMENTATION = Recipe(
-    epochs=12, batch_size=8, lr=0.1, weight_decay=1e-4, schedule="poly", warmup_epochs=2, drop_last=True,
+    epochs=12, batch_size=4, lr=0.05, weight_decay=1e-4, schedule="poly", warmup_epochs=2, drop_last=True,
     channels_last=True,
 )
-DETECTION = dataclasses.replace(SEGMENTATION, epochs=10, lr=0.05, augmentation=("scale_crop",))
+DETECTION = dataclasses.replace(SEGMENTATION, epochs=10, batch_size=8, augmentation=("scale_crop",))
 LINEAR = Recipe(epochs=20, batch_size=128, lr=0.5, weight_decay=1e-4, schedule="cosine")
 
 
