@@ -12,6 +12,8 @@ from bench.ladder import Ladder
 from bench.spec import Attack, Prunable, Recipe, Word
 
 VALIDATION_RULES = ("stratified", "last")
+# Fields that say nothing of a recipe without labels: an override of the section leaves them as they are there.
+LABELLED = ("augmentation", "select", "select_from", "sigma", "trades_beta")
 FRACTION_RULES = ("stratified", "first_n")
 
 
@@ -91,12 +93,15 @@ def override_recipes(
     """The table with the same fields changed in every recipe, and those of records within in recipes that have them."""
     changed = {}
     for name, recipe in table.items():
+        apply = {
+            field: value for field, value in changes.items() if recipe.contrast is None or field not in LABELLED
+        }
         own = {
             field: _changed(record, fields)
             for field, fields in nested.items()
             if (record := getattr(recipe, field)) is not None
         }
-        changed[name] = dataclasses.replace(recipe, **changes, **own)
+        changed[name] = dataclasses.replace(recipe, **apply, **own)
     return changed
 
 

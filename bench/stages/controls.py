@@ -23,10 +23,7 @@ def run(parameters: PruneParameters, inputs: Mapping[str, Artifact], folder: Pat
     if parameters.control == "reversed":
         mask = controls.reversed_masks(mask)
     elif parameters.control == "shuffled":
-        start = "start" in inputs
-        state = weights.load_weights(
-            inputs["start" if start else "pretrain"], weights.START if start else weights.WEIGHTS
-        )
+        state = weights.load_start(inputs)
         shuffled = controls.shuffled(state, tuple(mask), seed=derive(parameters.seed or 0, "shuffled"))
         weights.save_weights(folder, shuffled, weights.START)
     else:

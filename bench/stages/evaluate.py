@@ -98,11 +98,7 @@ def cut_from(inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
     """The weights that the ticket's mask was laid on: pre-trained, or those it starts from; none where not read."""
     if not {"transfer", "pretrain"} <= set(inputs):
         return {}
-    return (
-        weights.load_weights(inputs["start"], weights.START)
-        if "start" in inputs
-        else weights.load_weights(inputs["pretrain"])
-    )
+    return weights.load_start(inputs)
 
 
 def others(parameters: EvaluateParameters, batch: int, context: Context) -> dict[str, Callable[[], Iterable[Batch]]]:

@@ -40,6 +40,16 @@ def load_weights(artifact: Artifact, name: str = WEIGHTS) -> dict[str, Tensor]:
     return loaded
 
 
+def load_start(inputs: Mapping[str, Artifact]) -> dict[str, torch.Tensor]:
+    """What a ticket was cut from: the weights that it starts from, where its start has whole ones, or pre-trained ones.
+
+    A search that rewinds the prunable weights alone hands on only the others: those are the pre-trained ones.
+    """
+    if "start" in inputs and START in inputs["start"].manifest["files"]:
+        return load_weights(inputs["start"], START)
+    return load_weights(inputs["pretrain"])
+
+
 def save_masks(folder: Path, masks: Masks) -> None:
     write_bytes(folder / MASK, array_bytes(masking.pack(masks)))
 

@@ -143,3 +143,12 @@ def test_rewinding_the_prunable_weights_alone_makes_the_ticket_start_from_the_re
     assert last.parameters.rewind == ("prunable",)
     (pruned,) = [stage for stage in stages(found, "transfer") if "ticket" in dict(stage.inputs)]
     assert dict(pruned.inputs)["start"] == dict(pruned.inputs)["ticket"] == last.key
+
+
+def test_an_override_of_what_needs_labels_leaves_recipes_without_labels_as_they_are(planned):
+    fields = {"select": "best_validation", "augmentation": ["flip"], "epochs": 3}
+    found = planned(protocol="demo", source=["letters"], architecture=["resnet8"], pretraining=["supervised", "simclr"], pruner=["omp"], dataset=["digits"], exclude=[], evaluate=["accuracy"], override={"pretrain": fields})  # fmt: skip
+    recipes = {str(stage.parameters.pretraining): stage.parameters.recipe for stage in stages(found, "pretrain")}
+    assert {name: (r.select, r.augmentation, r.epochs) for name, r in recipes.items()} == {
+        "supervised": (("best_validation",), ("flip",), 3), "simclr": (("last",), (), 3),
+    }  # fmt: skip

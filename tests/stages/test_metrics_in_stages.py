@@ -195,13 +195,13 @@ def test_a_swap_brings_back_what_the_ticket_was_cut_from(lab, pick, monkeypatch)
         pruner=words, evaluate=["sensitivity(draws=1, examples=10)"], override={"transfer": {"epochs": 1}}
     )
     read = []
-    swapped = sensitivity.swapped
+    exchanged = sensitivity._exchanged
 
-    def watched(before, masks, pretrained, n, *, seed):
+    def watched(before, pretrained, pruned, revived):
         read.append(pretrained)
-        return swapped(before, masks, pretrained, n, seed=seed)
+        return exchanged(before, pretrained, pruned, revived)
 
-    monkeypatch.setattr(sensitivity, "swapped", watched)
+    monkeypatch.setattr(sensitivity, "_exchanged", watched)
     own = {}
     for word in words:
         read.clear()

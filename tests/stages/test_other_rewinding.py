@@ -90,3 +90,19 @@ def test_a_network_with_another_stem_takes_over_everything_but_the_stem_and_the_
         assert same(state, masked(pretrained, mask), pretrained.keys() - {"conv1.weight", *HEAD})
     # The stem is the seed's, as the head is.
     assert not torch.equal(found[0]["conv1.weight"], found[1]["conv1.weight"])
+
+
+def test_what_such_a_ticket_was_cut_from_are_the_pretrained_weights(lab, pick):
+    """Swaps of its mask and shuffles of its weights read them; its start holds the other weights only."""
+    shuffled = PRUNABLE.replace(")", ", control=shuffled)")
+    planned = lab.plan(
+        pruner=[PRUNABLE, shuffled], sparsity={"rate": 0.2, "rounds": [0, 1]},
+        evaluate=["sensitivity(draws=1, examples=10)"], override={"prune": {"epochs": 1}, "transfer": {"epochs": 1}},
+    )  # fmt: skip
+    (key,) = (key for key, stage in planned.stages.items() if stage.kind == "pretrain")
+    pretrained = weights.load_weights(lab.artifact(planned, key))
+    lab.artifact(planned, pick(planned, pruner=PRUNABLE, round=1).evaluate[0])
+    control = lab.artifact(planned, pick(planned, pruner=shuffled, round=1).ticket)
+    start, mask = weights.load_weights(control, weights.START), weights.load_masks(control)
+    for name in mask:
+        assert start[name].flatten().sort().values.equal(pretrained[name].flatten().sort().values)
