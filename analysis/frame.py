@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from bench.catalog import METRICS, PRUNERS
 from bench.results import ResultRow
 from bench.spec import AXES
 
+Item = TypeVar("Item")
 DONE = "done"
 # What makes two rows different: nothing says which of two rows with the same values counts.
 IDENTITY = ("grid", *AXES, "metric", "selection")
@@ -139,3 +141,10 @@ def missing(table: pd.DataFrame) -> pd.DataFrame:
     """Every planned cell and metric that has no value, and why."""
     columns = ["grid", *AXES, "round", "metric", "selection", "status", "reason", "key", "ticket"]
     return table.loc[table["status"] != DONE, columns].reset_index(drop=True)
+
+
+def spread(items: list[Item], most: int) -> list[Item]:
+    """At most that many of the items, evenly from the first to the last."""
+    if len(items) <= most:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]

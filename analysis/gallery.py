@@ -11,7 +11,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from analysis.frame import DENSE_REFERENCE, DONE
+from analysis.frame import DENSE_REFERENCE, DONE, spread
 from analysis.wording import bases
 from bench.store import Store, StoreError
 
@@ -93,15 +93,8 @@ def scenes(table: pd.DataFrame, store: Store | None, *, most_columns: int = MOST
         ]
         first = [dense[*reference, seed]] if (*reference, seed) in dense else []
         room = most_columns - 1 - len(first)
-        found.append(Scenes(setting=setting, seed=int(seed), columns=[*first, *_spread(tickets, room)]))
+        found.append(Scenes(setting=setting, seed=int(seed), columns=[*first, *spread(tickets, room)]))
     return found
-
-
-def _spread(tickets: list[Column], room: int) -> list[Column]:
-    """At most that many, evenly from the densest to the sparsest."""
-    if len(tickets) <= room:
-        return tickets
-    return [tickets[i] for i in np.linspace(0, len(tickets) - 1, room).round().astype(int)]
 
 
 def _has_gallery(store: Store, key: str) -> bool:

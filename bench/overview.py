@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 from bench.cells import shown
 from bench.cost import tera_operations
 from bench.launch.observed import Element, Seen, Slurm, attempts, look
-from bench.launch.states import STATES, State, join
+from bench.launch.states import STATES, State, join, measured
 from bench.plan import Plan, children
 from bench.spec import AXES, KINDS, EvaluateParameters, PretrainParameters, PruneParameters, Stage
 from bench.store import Store, StoreError
 
 # Manifests read per kind of stage: enough for a mean, and no burden to a file server.
 SAMPLES = 50
-# What a training reports of itself; all else in its progress is measured on the validation split.
-TRAINED = ("epoch", "epochs", "loss", "lr", "time")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,11 +145,6 @@ def running(found: View, keys: Iterable[str]) -> Iterator[Running]:
         if starts == 1 and began is not None and epoch and written > began:
             left = max(0.0, (epochs - epoch) * (written - began) / epoch - (found.time - written))
         yield Running(key, epoch, epochs, seconds, left, measured(progress))
-
-
-def measured(progress: Mapping[str, Any]) -> dict[str, float]:
-    """What a training measured on the validation split, by the names of its history."""
-    return {name: float(value) for name, value in progress.items() if name not in TRAINED}
 
 
 def effort(found: View) -> Effort:

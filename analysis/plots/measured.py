@@ -63,7 +63,7 @@ def figure(part: pd.DataFrame) -> Figure:
         f"hollow, dashed: {first['study']}, with the error of reading it out",
         f"filled: measured, mean of {style.counted(part.loc[has, 'measured_n'].astype(int))} with its "
         f"{CONFIDENCE:.0%} t interval where there is one",
-        f"{int((part['inside'] == True).sum())} of {int(part['inside'].notna().sum())} measured values lie within the "  # noqa: E712
+        f"{int(part['inside'].eq(True).sum())} of {int(part['inside'].notna().sum())} measured values lie within the "
         "uncertainty of the difference",
         "what sets the protocols apart is in the table's remarks",
     ]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.frame import spread
 from analysis.plots import style
 from analysis.plots.looks import Look, looks_of, methods
 from analysis.plots.style import Drawing
@@ -77,13 +78,6 @@ def figure(table: pd.DataFrame) -> Figure:
         notes.append(f"{left} more sparsities in the table")
     handles = [lines[name] for name in sorted(lines)]
     return style.finish(drawn, title=title, note="; ".join(notes), handles=handles)
-
-
-def spread(levels: list[float], most: int) -> list[float]:
-    """At most that many of them, evenly from the first to the last."""
-    if len(levels) <= most:
-        return levels
-    return [levels[i] for i in np.linspace(0, len(levels) - 1, most).round().astype(int)]
 
 
 def _panel(axes: Axes, part: pd.DataFrame, looks: dict[str, Look]) -> dict[str, Line2D]:

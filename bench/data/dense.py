@@ -156,11 +156,10 @@ def cut_part(view: View, drawn: Drawn, chosen: Integers, pixels: Reals, masks: B
     check(file.path, damaged)
     if masks is not None:
         assert file.targets is not None
-        sizes = file.heights * file.widths
-        pointers = np.cumsum(sizes) - sizes
         cut_masks(
-            file.targets.masks, pointers, file.heights, file.widths, rows, windows, mirrored, IGNORED, masks[part]
-        )
+            file.targets.masks, file.targets.pointers, file.heights, file.widths,
+            rows, windows, mirrored, IGNORED, masks[part],
+        )  # fmt: skip
 
 
 def finish(view: View, drawn: Drawn, pending: Pending) -> Batch:

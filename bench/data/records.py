@@ -40,13 +40,15 @@ class Images:
 class Targets:
     """What lies beside a checked `.beton` file of scenes, in pixels of the stored images.
 
-    masks: the masks of all images one after the other, heights[i] * widths[i] bytes each, memory-mapped; or
+    masks: the masks of all images one after the other, memory-mapped, that of image i heights[i] * widths[i] bytes
+    from pointers[i] on; or
     boxes (m, 7): image, left, top, right, bottom, class, difficult, in the order of the images.
     """
 
     path: Path
     sha256: str
     masks: Bytes | None = None
+    pointers: Integers | None = None
     boxes: Reals | None = None
 
 

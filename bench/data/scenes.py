@@ -20,11 +20,8 @@ BORDER = 255  # in a mask: not counted
 MOST_DIGITS = 4
 SIDES = (14, 26)  # of an enlarged digit, in pixels
 TINY_SIDES, TINY = (9, 12), 0.1  # of digits that are difficult to see, and how many of them there are
-OVERLAP, COVERED, COVERING = (
-    0.1,
-    0.6,
-    0.1,
-)  # share of the smaller digit's square: usual, of some, and how many those are
+# Share of the smaller digit's square that is covered: usually, of some digits, and how many those are.
+OVERLAP, COVERED, COVERING = 0.1, 0.6, 0.1
 PLACES = 30  # tries to find room for a digit
 INK = 0.5  # opacity from which a pixel belongs to a digit
 HIDDEN = 0.6  # a digit of which less is seen is difficult

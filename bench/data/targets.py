@@ -85,10 +85,12 @@ def mapped(path: Path, file: Beton, sidecar: dict[str, Any], digest: str | None)
     if (size := path.stat().st_size) != sidecar["targets_bytes"]:
         raise ValueError(f"{path.name} has {size} bytes, not {sidecar['targets_bytes']}")
     if path.name.endswith(NAMES["segmentation"]):
+        pixels = file.heights * file.widths
         # The kernels trust these addresses.
-        if size != (file.heights * file.widths).sum():
-            raise ValueError(f"{path.name} holds {size} pixels, the images {(file.heights * file.widths).sum()}")
-        return Targets(path=path, sha256=sidecar["targets_sha256"], masks=np.memmap(path, np.uint8, mode="r"))
+        if size != pixels.sum():
+            raise ValueError(f"{path.name} holds {size} pixels, the images {pixels.sum()}")
+        masks, pointers = np.memmap(path, np.uint8, mode="r"), np.cumsum(pixels) - pixels
+        return Targets(path=path, sha256=sidecar["targets_sha256"], masks=masks, pointers=pointers)
     if digest != sidecar["targets_sha256"]:
         raise ValueError(f"{path.name} is not that of the sidecar")
     return Targets(path=path, sha256=sidecar["targets_sha256"], boxes=np.load(path))

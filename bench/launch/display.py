@@ -16,11 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.launch.local import Engine
+from bench.launch.states import measured
 from bench.plan import Plan
 from bench.spec import KINDS
-
-# Ends of the names of what is measured on the validation split.
-MEASURED = ("_accuracy", "_iou", "_ap")
 
 # Without a terminal a line is printed this often.
 LINE_S = 15.0
@@ -78,8 +76,8 @@ class Display:
         left.update(engine.schedule.stages[key].kind for _, key in engine.schedule.ready)
         seconds = 0.0
         for kind, count in left.items():
-            measured = engine.seconds.get(kind, [])
-            seconds += count * (sum(measured) / len(measured) if measured else mean)
+            taken = engine.seconds.get(kind, [])
+            seconds += count * (sum(taken) / len(taken) if taken else mean)
         return f"about {duration(seconds / max(len(engine.workers), 1))} left"
 
     def render(self, engine: Engine) -> Any:
@@ -109,5 +107,5 @@ class Display:
 def _progress(record: Any) -> str:
     if not record:
         return ""
-    numbers = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in record.items() if name.endswith(MEASURED)]
+    numbers = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured(record).items()]
     return ", ".join([f"epoch {record['epoch']}/{record['epochs']}, loss {record['loss']:.3f}", *numbers])

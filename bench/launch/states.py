@@ -15,6 +15,8 @@ from bench.spec import Stage
 STATES = ("done", "running", "queued", "waiting", "failed", "blocked", "cancelled", "unknown", "missing")
 # squeue counts whole seconds, and clocks differ a little.
 ROUNDING_S = 5.0
+# What a training reports of itself; all else in its progress is measured on the validation split.
+TRAINED = ("epoch", "epochs", "loss", "lr", "time")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,3 +120,8 @@ def _lost(element: Element, seen: Seen, key: str) -> State:
 
 def _time(failure: Mapping[str, Any] | None) -> float:
     return float(failure.get("time", 0.0)) if failure is not None else 0.0
+
+
+def measured(progress: Mapping[str, Any]) -> dict[str, float]:
+    """What a training measured on the validation split, by the names of its history."""
+    return {name: float(value) for name, value in progress.items() if name not in TRAINED}
