@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,13 @@ from analysis.frame import DENSE_REFERENCE, methods, of_tickets
 from analysis.statistics.bootstrap import STATISTICS, aggregate_intervals
 from analysis.statistics.intervals import CONFIDENCE, Floats
 from analysis.statistics.profiles import profile
-from analysis.wording import base, bases
-from bench.catalog import DATASETS, METRICS, described
-from bench.spec import Word
+from analysis.tasks import catalogued
+from analysis.wording import bases
+from analysis.words import options
+from bench.catalog import DATASETS, METRICS
+
+# Tasks whose accuracy is that of a choice among the set's classes.
+_GUESSED = ("classification", "sentence_classification")
 
 KEYS = ("grid", "metric", "selection", "transfer", "objective", "fraction", "sparsity")
 _INTERVAL = f"limit of its {CONFIDENCE:.0%} stratified bootstrap interval over seeds, widened by sqrt(n / (n - 1))"
@@ -136,16 +139,19 @@ def relative(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _chance(table: pd.DataFrame) -> pd.Series[float]:
-    """Accuracy of a guess by row: NaN where the number of classes is not known, 0 for metrics that know none."""
-    known = [entry for entry in METRICS.values() if not entry.attacks and entry.task == "classification"]
+    """Accuracy of a guess by row: NaN where the number of classes is not known, 0 where a guess among them is none."""
+    known = [entry for entry in METRICS.values() if not entry.attacks and set(entry.tasks) & set(_GUESSED)]
     guessed = {name for entry in known for name in entry.reports if "accuracy" in name}
     classes = {label: _classes(label) for label in table["dataset"].unique()}
     return (1 / table["dataset"].map(classes).astype("float64")).where(bases(table["metric"]).isin(guessed), 0.0)
 
 
 def _classes(label: str) -> float:
-    options = dict(re.findall(r"(\w+)=([^,()]+)", label))
-    name = base(label)
-    if name not in DATASETS or (name == "toy" and options.get("of") not in DATASETS):
+    """How many classes a guess is among: NaN where that is not known, infinite where the task has no such guess."""
+    name = catalogued(label)
+    if not name:
         return float("nan")
-    return float(options.get("classes") or described(Word(name, tuple(options.items()))).classes or "nan")
+    entry = DATASETS[name]
+    if entry.task not in _GUESSED:
+        return float("inf")
+    return float(options(label).get("classes") or entry.classes or "nan")

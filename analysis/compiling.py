@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import frame
 from analysis.aggregate import aggregates
 from analysis.compare import comparisons
+from analysis.controls import controls
 from analysis.domain_gap import gap_points, gap_regression
 from analysis.layers import layers
 from analysis.leaderboard import leaderboard, overall
@@ -80,6 +81,7 @@ def compiled(
         layers=layers(tickets, store),
         sensitivity=sensitivity(board),
         published=published(board, wins),
+        controls=controls(tickets, board, tested),
         protocol=dict(protocols or {}),
         provenance=_provenance(rows, stated, interval),
     )

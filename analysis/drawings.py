@@ -26,6 +26,7 @@ from analysis.plots import (
     plane,
     sensitivity,
     similarity,
+    transfers,
 )  # fmt: skip
 from analysis.plots import scenes as galleries
 from analysis.plots.curves import Curves
@@ -76,7 +77,8 @@ def drawings(tables: Tables, boards: Mapping[Board, str], store: Store | None = 
         ("gap_points", gap.gaps(_of_several(tables.gap_points, GAP_KEYS), tables.gap_regression)),
         ("aggregates", aggregates.dots(scores)),
         ("profiles", aggregates.curves(tables.profiles.merge(scores[[*KEYS, "method"]]))),
-        ("transfer_matrix", heatmaps.transfers(tables.transfer_matrix)),
+        ("transfer_matrix", transfers.transfers(tables.transfer_matrix, tables.transfer_counts)),
+        ("published", transfers.beside(tables.published)),
         ("published", measured.measured(tables.published)),
         ("sensitivity", sensitivity.sensitivities(tables.sensitivity)),
         ("similarity", similarity.similarities(tables.similarity)),

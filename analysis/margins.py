@@ -14,8 +14,9 @@ from bench.catalog import METRICS
 # Accuracy under an attack, noise or corruption costs more to measure, on fewer images and with a larger deviation.
 _ROBUST = ("pgd", "pgd_10", "pgd_50", "autoattack", "fgsm", "random_noise", "corruption")
 # What half a point is asked of, where the test set is large enough to resolve it.
-_CLEAN = ("accuracy", "mean_iou", "pixel_accuracy", "ap", "ap50", "coco_ap", "coco_ap50")
-# In the metric's own unit: half a point of clean accuracy, mIoU or AP, a point of robust accuracy or ECE.
+_TEXTS = ("f1", "exact_match", "matthews", "pearson", "spearman")
+_CLEAN = ("accuracy", "mean_iou", "pixel_accuracy", "ap", "ap50", "coco_ap", "coco_ap50", *_TEXTS)
+# In the metric's own unit: half a point of clean accuracy, mIoU, AP, F1, correlation; a point of robust ones and ECE.
 MARGINS: Mapping[str, float] = MappingProxyType(
     {
         **dict.fromkeys(_CLEAN, 0.005),
@@ -27,8 +28,8 @@ MARGINS: Mapping[str, float] = MappingProxyType(
     }
 )
 # As a share of the dense network's value, for what has no natural scale.
-RELATIVE_MARGINS: Mapping[str, float] = MappingProxyType({"nll": 0.02})
-# Fewer test images than LARGE cannot resolve half a point.
+RELATIVE_MARGINS: Mapping[str, float] = MappingProxyType({"nll": 0.02, "perplexity": 0.02})
+# Fewer test examples than LARGE cannot resolve half a point.
 SMALL_MARGIN = 0.01
 LARGE = 5000
 NONE_STATED: Mapping[str, float] = MappingProxyType({})
@@ -48,7 +49,7 @@ def margins(
 ) -> pd.Series[float]:
     """Margins in each metric's own unit, positive whatever its direction; NaN where none is known.
 
-    n_examples: images of the test set; a set of unknown size counts as large. `stated` replaces the table's margins:
+    n_examples: examples of the test set; a set of unknown size counts as large. `stated` replaces the table's margins:
     first by the full name, `pgd_accuracy(steps=50)`, then by the name without options. Raises ValueError on a stated
     margin that is not a positive number.
     """

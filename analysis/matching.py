@@ -42,7 +42,7 @@ MATCHING_COLUMNS = {
 }
 _PAIRED = (*ENTRY, "seed", "value", "higher_is_better", "achieved_sparsity", "n_examples")
 _ELSEWHERE = re.compile(
-    r"[(,]\s*(?:rewind\s*=\s*(?:never|finetuned|prunable)|rewind_epoch\s*=\s*0*[1-9]|control\s*=\s*(?:reinit|shuffled))"
+    r"[(,]\s*(?:rewind\s*=\s*(?:never|finetuned|prunable)|rewind_epoch\s*=\s*0*[1-9]|control\s*=\s*(?:reinit|shuffled|perm))"
 )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.pretrainings import is_self_supervised, methods
 from analysis.statistics.intervals import CONFIDENCE, t_interval
 from analysis.wording import bases
+from analysis.words import pruners_by_target
 
 FOLDER = Path(__file__).with_name("published")
 # What must agree for two numbers to be of the same thing, in the order in which a difference is named.
@@ -42,6 +43,9 @@ CSV_COLUMNS = {
 _NUMBERS = ("sparsity", "fraction", "value", "sd", "n_runs", "read_out_error")
 _WHOLE = ("n_runs", "pretraining_seed", "measured_n")
 _OURS = ("grid", "pretraining_seed", "selection")
+_REPORTED = ("study", "value", "sd", "n_runs")
+# A blank source stands for any: it is matched by entries of every source.
+_BY_SOURCE = ((False, list(MATCHED)), (True, [name for name in MATCHED if name != "source"]))
 PUBLISHED_COLUMNS = {
     **CSV_COLUMNS,
     "grid": "of the measured entry",
@@ -109,9 +113,10 @@ def published(board: pd.DataFrame, double_win: pd.DataFrame | None = None, *, fo
     if double_win is not None and len(double_win):
         ours = pd.concat([ours, _double_win_sparsities(double_win)], ignore_index=True)
     wanted, found = _keys(theirs), _keys(ours).join(ours[[*_OURS, *_VALUES]])
+    # Two words of a grid may name one mask, such as on=downstream and the target's own name.
+    found = found.sort_values("complete", ascending=False, kind="stable").drop_duplicates([*MATCHED, *_OURS])
     parts = []
-    # A blank source stands for any: it is matched by entries of every source.
-    for anywhere, by in ((False, list(MATCHED)), (True, [name for name in MATCHED if name != "source"])):
+    for anywhere, by in _BY_SOURCE:
         rows = wanted.loc[(wanted["source"] == "") == anywhere, by]
         rows = rows.assign(row=rows.index, nearest=_nearest(rows, found, by))
         parts.append(rows.merge(found.drop(columns=[name for name in MATCHED if name not in by]), on=by, how="left"))
@@ -142,10 +147,30 @@ def _double_win_sparsities(wins: pd.DataFrame) -> pd.DataFrame:
     return found.assign(metric=DOUBLE_WIN, objective="", complete=True, **blank)
 
 
+def reported(entries: pd.DataFrame, *, folder: Path = FOLDER) -> pd.DataFrame:
+    """study, value, sd and n_runs of the first published number, in fractions, of every entry; blank where none is.
+
+    entries: columns MATCHED; the result has their index.
+    """
+    theirs = read_published(folder)
+    theirs = theirs[theirs["unit"] == UNITS[0]].reset_index(drop=True)
+    wanted, given = _keys(entries), _keys(theirs).join(theirs[list(_REPORTED)])
+    found = pd.DataFrame(index=entries.index, columns=list(_REPORTED))
+    for anywhere, by in _BY_SOURCE:
+        first = given[(given["source"] == "") == anywhere].drop_duplicates(by)
+        more = wanted[by].merge(first[[*by, *_REPORTED]], on=by, how="left", validate="many_to_one")
+        found = found.fillna(more[list(_REPORTED)].set_axis(entries.index))
+    return found.fillna({"study": ""}).astype({"study": "str"} | dict.fromkeys(_REPORTED[1:], "float64"))
+
+
 def _keys(table: pd.DataFrame) -> pd.DataFrame:
-    """MATCHED as words, numbers to four decimals; of weights from a file the method that trained them."""
+    """MATCHED as words, numbers to four decimals; of weights from a file the method that trained them.
+
+    A mask that was found on the target itself is on=downstream, whichever way its word says so.
+    """
     keys = table[list(MATCHED)].copy()
     keys["pretraining"] = _pretraining(keys["pretraining"])
+    keys["pruner"] = pruners_by_target(keys)
     for name in ("sparsity", "fraction"):
         keys[name] = table[name].map("{:.4f}".format).replace("nan", "")
     return keys.astype("str")

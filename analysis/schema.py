@@ -10,6 +10,7 @@ from pandas.api import types
 
 from analysis.aggregate import AGGREGATES_COLUMNS, PROFILES_COLUMNS
 from analysis.compare import COMPARISONS_COLUMNS
+from analysis.controls import CONTROLS_COLUMNS
 from analysis.domain_gap import GAP_POINTS_COLUMNS, GAP_REGRESSION_COLUMNS
 from analysis.layers import LAYERS_COLUMNS
 from analysis.leaderboard import LEADERBOARD_COLUMNS, OVERALL_COLUMNS
@@ -86,6 +87,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "layers": LAYERS_COLUMNS,
     "sensitivity": SENSITIVITY_COLUMNS,
     "published": PUBLISHED_COLUMNS,
+    "controls": CONTROLS_COLUMNS,
 }
 
 

@@ -43,6 +43,7 @@ class Tables:
     layers: pd.DataFrame
     sensitivity: pd.DataFrame
     published: pd.DataFrame
+    controls: pd.DataFrame
     protocol: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

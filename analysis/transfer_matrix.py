@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from analysis.frame import DECIMALS, DENSE_REFERENCE
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.paired import paired_t
+from analysis.tasks import are_first_scores
 from analysis.wording import base
-from bench.catalog import PRUNERS
+from analysis.words import searched, without
 from bench.store import Store, StoreError
 
 _NETWORK = ("architecture", "pretraining", "source", "pretraining_seed", "granularity", "sparsity", "round")
 _SETTING = ("grid", *_NETWORK, "transfer", "objective", "fraction", "metric", "selection")
 KEYS = (*_SETTING, "family")
+# The metric of counts over all targets, where targets are judged by different ones.
+FIRST_SCORES = "first score of each target"
 _MEANING = {
     **dict.fromkeys(_SETTING, ""),
     "source": "data set of the pre-training; a mask may have been found on another",
@@ -26,6 +27,7 @@ _MEANING = {
 TRANSFER_MATRIX_COLUMNS = {
     **_MEANING,
     "target": "data set that the ticket was transferred to",
+    "first_score": "whether the metric is what the target is judged by first",
     "higher_is_better": "direction of the metric",
     "n": "seeds with ticket and dense network",
     "mean": "of the tickets over seeds",
@@ -38,12 +40,14 @@ TRANSFER_MATRIX_COLUMNS = {
 }
 TRANSFER_COUNTS_COLUMNS = {
     **_MEANING,
+    "metric": f"`{FIRST_SCORES}`: over all targets, where these are judged by different metrics",
     "n_targets": "other targets on which the comparison can be made",
     "n_at_or_above": "targets among them on which the mask is at least as good as the target's own",
     "note": "why numbers are blank",
 }
 # Of pruners that search no data: what they read instead of the weights.
 _NOT_WEIGHTS = {"random": "chance", "ticket": "a file"}
+_WEIGHTS = "weights of "
 
 
 def transfer_matrix(table: pd.DataFrame, store: Store | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -75,7 +79,29 @@ def transfer_matrix(table: pd.DataFrame, store: Store | None = None) -> tuple[pd
     pairs = matrix["n"].astype("str") + " of " + matrix["planned"].astype("str") + " pairs have values"
     matrix["note"] = pairs.mask(complete, "")
     matrix = against_same_task(matrix, known=complete)
-    return matrix[list(TRANSFER_MATRIX_COLUMNS)], transfer_counts(matrix)
+    matrix["first_score"] = are_first_scores(matrix.rename(columns={"target": "dataset"}))
+    counts, pooled = transfer_counts(matrix), over_first_scores(matrix)
+    if len(pooled):
+        counts = pd.concat([counts, transfer_counts(pooled)], ignore_index=True)
+    return matrix[list(TRANSFER_MATRIX_COLUMNS)], counts
+
+
+def over_first_scores(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose metric is their target's first score, in settings with several such metrics.
+
+    Their metric is FIRST_SCORES; `measured_by` holds what it was.
+    """
+    first = matrix[matrix["first_score"]]
+    setting = [first[name] for name in KEYS if name != "metric"]
+    several = first["metric"].groupby(setting, dropna=False).transform("nunique") > 1
+    found = first[several]
+    return found.assign(measured_by=found["metric"], metric=FIRST_SCORES)
+
+
+def found_on_data(mask_source: str) -> bool:
+    """Whether a mask was found on a data set: neither on weights alone, nor by chance, nor read from a file."""
+    name, bracket, _ = mask_source.partition(" (")
+    return not bracket or not (name.startswith(_WEIGHTS) or name in _NOT_WEIGHTS.values())
 
 
 def against_same_task(matrix: pd.DataFrame, *, known: pd.Series[bool]) -> pd.DataFrame:
@@ -126,19 +152,18 @@ def _labelled(tickets: pd.DataFrame, store: Store | None) -> pd.DataFrame:
 
 
 def _found_on(store: Store | None, ticket: str, label: str, source: str, target: str) -> tuple[str, str, bool]:
-    name = base(label)
-    entry = PRUNERS.get(name)
-    on = re.search(r"\bon=([^,)]+)", label)
-    option = entry.options.get("on") if entry is not None else None
-    family = re.sub(r"\bon=[^,)]+(, )?", "", label).replace(", )", ")").replace("()", "")
-    if on is None and option is None:
-        return family, f"{_NOT_WEIGHTS.get(name, f'weights of {source}')} ({label})", False
-    word = on[1] if on else str(option.default if option else "")
-    searched = {"downstream": target, "upstream": source}.get(word, word)
+    family, on = without(label, "on"), searched(label, source, target)
+    if on is None:
+        return family, mask_without_data(label, source), False
     read = _read_set(store, ticket) if store is not None else None
     if read is not None:
-        searched = read or f"weights of {source} ({family})"
-    return family, searched, True
+        on = read or mask_without_data(family, source)
+    return family, on, True
+
+
+def mask_without_data(label: str, source: str) -> str:
+    """What a pruner that searches no data reads instead, and its word."""
+    return f"{_NOT_WEIGHTS.get(base(label), f'{_WEIGHTS}{source}')} ({label})"
 
 
 def _read_set(store: Store, ticket: str) -> str | None:

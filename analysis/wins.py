@@ -6,7 +6,6 @@ largest (intersection-union test, Berger 1982).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -17,13 +16,13 @@ from analysis.frame import CURVE
 from analysis.matching import matches
 from analysis.stems import networks
 from analysis.wording import bases
-from bench.catalog import PRUNERS
+from analysis.words import searched
 
 Flags = npt.NDArray[np.bool_]
 CLEAN = "accuracy"
 ROBUST = ("pgd_accuracy", "autoattack_accuracy")
 # The metric of a task, the first of these that it has.
-PRIMARY = ("accuracy", "mean_iou", "ap")
+PRIMARY = ("accuracy", "mean_iou", "ap", "matthews", "pearson", "f1")
 _NETWORK = ("grid", "architecture", "pretraining", "source", "pruner", "granularity", "sparsity", "round")
 _TICKET = (*_NETWORK, "dataset", "transfer", "fraction", "pretraining_seed")
 # What a universal ticket is asked for under: the tasks that the grid has there.
@@ -82,9 +81,9 @@ def double_win(matching_table: pd.DataFrame) -> pd.DataFrame:
     asked = adversarial.loc[adversarial["base"].isin(ROBUST), [*setting, "objective", "selection", "robust_metric"]]
     rows = entries.drop_duplicates("ticket")[[*_TICKET, "ticket"]].merge(asked.drop_duplicates(), on=setting)
     sources = {
-        "standard_sa": (standard["base"] == CLEAN, ["ticket"]),
+        "standard_sa": (standard["metric"] == CLEAN, ["ticket"]),
         "standard_ra": (standard["base"].isin(ROBUST), ["ticket", "robust_metric"]),
-        "adversarial_sa": (adversarial["base"] == CLEAN, ["ticket", "objective", "selection"]),
+        "adversarial_sa": (adversarial["metric"] == CLEAN, ["ticket", "objective", "selection"]),
         "adversarial_ra": (adversarial["base"].isin(ROBUST), ["ticket", "objective", "selection", "robust_metric"]),
     }
     for corner, (chosen, keys) in sources.items():
@@ -212,12 +211,7 @@ def _of(primary: Mapping[str, str], dataset: str) -> str:
 
 def _has_own_masks(pruner: pd.Series[str]) -> pd.Series[bool]:
     """Whether the mask is found on the data of the task, so that a ticket is never the same on two tasks."""
-    own = {}
-    for label in pruner.unique():
-        name, _, options = label.partition("(")
-        given = re.search(r"(?:^|,)\s*on\s*=\s*(\w+)", options)
-        default = getattr(PRUNERS.get(name), "options", {}).get("on")
-        own[label] = (given[1] if given else default and default.default) == "downstream"
+    own = {label: searched(label, "source", "target") == "target" for label in pruner.unique()}
     return pruner.map(own).astype(bool)
 
 

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 # Clean measures of the task itself come before robust ones, and those before calibration and the rest.
-_CLEAN = ("accuracy", "mean_iou", "ap")
+_CLEAN = ("accuracy", "mean_iou", "ap", "matthews", "pearson", "f1")
 # Shares that are read in percent as an accuracy is.
-_SHARES = (*_CLEAN, "ap50", "coco_ap", "coco_ap50")
+_SHARES = ("mean_iou", "ap", "ap50", "coco_ap", "coco_ap50", "f1", "exact_match")
 PERTURBED = ("accuracy_weight_noise", "accuracy_mask_swap")
 # Second views of what another metric of the task says.
-_SECONDARY = ("pixel_accuracy", "ap50", "coco_ap", "coco_ap50")
+_SECONDARY = ("pixel_accuracy", "ap50", "coco_ap", "coco_ap50", "spearman", "exact_match", "perplexity")
 BLANK = "not known"
 Row: TypeAlias = "Mapping[Any, Any] | pd.Series[Any]"
 
@@ -59,25 +59,30 @@ def is_accuracy(metric: str) -> bool:
 
 
 def is_share(metric: str) -> bool:
-    """Whether the metric is written in percent, and its differences in points: accuracies, mIoU, average precision."""
+    """Whether the metric is written in percent, and its differences in points: accuracies, mIoU, precision, F1."""
     name = base(metric)
     return name.endswith("accuracy") or name in _SHARES or name.startswith(PERTURBED)
 
 
 def is_secondary(metric: str) -> bool:
-    """Whether another metric of the task comes first: mIoU before pixels, AP, accuracy before perturbed networks."""
-    return base(metric) in _SECONDARY or base(metric).startswith(PERTURBED)
+    """Whether another metric of the task comes first: mIoU before pixels, accuracy before that of another split."""
+    return base(metric) in _SECONDARY or base(metric).startswith(PERTURBED) or "split=" in metric
+
+
+def is_primary(metric: str) -> bool:
+    """Whether the metric may be what a task is judged by first."""
+    return base(metric) in _CLEAN and not is_secondary(metric)
 
 
 def primary_first(metrics: Iterable[str]) -> list[str]:
     """The distinct metrics: those of the tasks, then other accuracies, then the rest, each in alphabetical order."""
-    return sorted(set(metrics), key=lambda name: (base(name) not in _CLEAN, not is_accuracy(name), name))
+    return sorted(set(metrics), key=lambda name: (not is_primary(name), not is_accuracy(name), name))
 
 
 def foremost(metrics: Iterable[str], least: int) -> list[str]:
     """The metrics that sentences are about, in the order of `primary_first`: those of the tasks, `least` at least."""
     found = primary_first(metrics)
-    return found[: max(least, sum(base(name) in _CLEAN for name in found))]
+    return found[: max(least, sum(map(is_primary, found)))]
 
 
 def sparsity(share: float) -> str:

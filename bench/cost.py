@@ -29,7 +29,10 @@ def images(stage: Stage) -> tuple[float, float]:
     if recipe is None or parameters.data is None:
         return 0, 0
     entry = described(parameters.data.dataset)
-    count = (entry.train - entry.validation) * parameters.data.fraction * epochs(stage)
+    count = (entry.train - parameters.data.validation) * parameters.data.fraction
+    if recipe.epoch_steps is not None:
+        count = min(count, recipe.epoch_steps * recipe.batch_size)
+    count *= epochs(stage)
     attack_steps: float = recipe.attack.steps if recipe.attack else 0
     if recipe.trades_beta:
         attack_steps += 4 / 3  # clean predictions to attack, and clean images to train on
@@ -51,8 +54,9 @@ def tera_operations(stage: Stage) -> float:
     parameters = stage.parameters
     entry = ARCHITECTURES[parameters.architecture.name]
     assert parameters.data is not None
+    power = 2 if entry.reads == "images" else 1
     stem = entry.cifar_factor if dict(parameters.architecture.options).get("stem") == "cifar" else 1
-    scale = (parameters.data.resolution / entry.flops_resolution) ** 2 * stem
+    scale = (parameters.data.resolution / entry.flops_resolution) ** power * stem
     return count * passes * 3 * 2 * entry.gflops * scale / 1e3
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from bench.catalog import described
+from bench.catalog import TASKS, described
 from bench.grid import GridError
 from bench.recipes.protocol import Protocol
 from bench.spec import Data, Word
@@ -15,24 +15,24 @@ from bench.spec import Data, Word
 def describe_data(protocol: Protocol, architecture: Word, dataset: Word, *, fraction: float, seed: int) -> Data:
     """Resolution and loader by task, protocol and stem; the published statistics of the set for the first layer."""
     entry = described(dataset)
-    dense = entry.task != "classification"
+    task = TASKS[entry.task]
     imagenet_stem = dict(architecture.options).get("stem") == "imagenet"
     resolution = (
         protocol.imagenet_stem_resolution if imagenet_stem else min(entry.resolution, protocol.small_resolution)
     )
-    if dense:
-        resolution = min(entry.resolution, protocol.dense_resolution)
+    if task.limit:
+        resolution = min(entry.resolution, getattr(protocol, task.limit))
     small = entry.storage == "raw" and resolution == entry.resolution
-    loader = protocol.loader or ("resident" if small else "stream")
+    loader = task.loader or protocol.loader or ("resident" if small else "stream")
     options = dict(dataset.options)
     return Data(
         dataset=dataset,
         classes=int(options.get("classes") or entry.classes),
         resolution=resolution,
-        loader="dense" if dense else loader,
+        loader=loader,
         mean=entry.mean,
         std=entry.std,
-        validation=int(options.get("validation") or entry.validation),
+        validation=0 if protocol.validation_rule == "none" else int(options.get("validation") or entry.validation),
         validation_rule=protocol.validation_rule,
         fraction=fraction,
         fraction_rule=protocol.fraction_rule,

@@ -7,12 +7,13 @@ for what is there and sound.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.catalog import ARCHITECTURES, DATASETS, described
+from bench.catalog import ARCHITECTURES, DATASETS, TASKS, WEIGHTS, described
 from bench.data import beton
 from bench.data.errors import DataError
 from bench.data.places import PLACES, looked_for
@@ -21,7 +22,7 @@ from bench.places import default_data
 from bench.spec import Word
 from bench.words import WordError, parse, suggestion
 
-WEIGHTS_PREFIX = "torchvision:"
+WEIGHTS_PREFIX, MODEL_PREFIX = "torchvision:", "huggingface:"
 # A raw image must fit a page of the file; more is a slip of the finger, found before the memory is gone.
 MAX_RESOLUTION = 1024
 
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.names:
             if name.startswith(WEIGHTS_PREFIX):
                 prepare_weights(name, options.data, download=options.download)
+            elif name.startswith(MODEL_PREFIX):
+                prepare_model(name, options.data, download=options.download)
             else:
                 prepare_set(parse(name, "dataset", DATASETS), options.data, options.resolution, options.download)
     except (DataError, WordError) as error:
@@ -51,11 +54,16 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m bench.prepare", description=(__doc__ or "").splitlines()[0])
     result.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"a data set ({', '.join(DATASETS)}) or {WEIGHTS_PREFIX}<architecture>"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"a data set ({', '.join(DATASETS)}), {WEIGHTS_PREFIX}<architecture> or {MODEL_PREFIX}<model>",
     )
     result.add_argument("--list", action="store_true", help="show every set, and where it is or is looked for")
     result.add_argument("--data", type=Path, default=default_data(), help="data root ($TICKETBENCH_DATA, ./data)")
-    result.add_argument("--resolution", type=int, help="pixels at which images are stored (default: the catalog's)")
+    result.add_argument(
+        "--resolution", type=int, help="pixels at which images are stored, or most tokens (default: the catalog's)"
+    )
     result.add_argument(
         "--download",
         action=argparse.BooleanOptionalAction,
@@ -97,7 +105,8 @@ def state(name: str, data_root: Path) -> str:
     if any(option.required for option in entry.options.values()):
         return "by options"
     written = [
-        beton.files(Word(name), split, data_root=data_root, resolution=entry.resolution) for split in ("train", "test")
+        beton.files(Word(name), split, data_root=data_root, resolution=entry.resolution)
+        for split in ("train", "test", *entry.splits)
     ]
     if all(path.is_file() for paths in written for path in paths):
         return "prepared"
@@ -107,13 +116,20 @@ def state(name: str, data_root: Path) -> str:
 
 
 def prepare_set(dataset: Word, data_root: Path, resolution: int | None, download: bool) -> None:
-    """Write both splits of a set where they are missing or damaged, and print one line. Raises DataError."""
-    resolution = described(dataset).resolution if resolution is None else resolution
+    """Write all splits of a set where they are missing or damaged, and print one line. Raises DataError."""
+    entry = described(dataset)
+    resolution = entry.resolution if resolution is None else resolution
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise DataError(f"resolution {resolution}: it must be a positive number of pixels, at most {MAX_RESOLUTION}")
+    reads = TASKS[entry.task].reads
+    if reads == "texts" and resolution != entry.resolution:
+        raise DataError(
+            f"{dataset}: texts are stored with up to {entry.resolution} tokens and cut when they are read: drop "
+            "--resolution, and say override: {data: {text_length: ...}} in the grid"
+        )
     began = time.monotonic()
     written, sizes = 0, []
-    for split in ("train", "test"):
+    for split in ("train", "test", *entry.splits):
         found = find(dataset, split, data_root, resolution)
         if found is None:
             beton.write(dataset, split, data_root=data_root, resolution=resolution, download=download)
@@ -122,9 +138,8 @@ def prepare_set(dataset: Word, data_root: Path, resolution: int | None, download
         sizes.append(len(found.labels))
     folder = beton.files(dataset, "train", data_root=data_root, resolution=resolution)[0].parent
     how = f"written in {time.monotonic() - began:.1f} s" if written else "already there"
-    print(
-        f"{dataset}: {sizes[0]} training and {sizes[1]} test images at {resolution} px, {how}, in {folder}", flush=True
-    )
+    size = f"at {resolution} px" if reads == "images" else f"of at most {resolution} tokens"
+    print(f"{dataset}: {sizes[0]} training and {sum(sizes[1:])} test {reads} {size}, {how}, in {folder}", flush=True)
 
 
 def prepare_weights(name: str, data_root: Path, *, download: bool) -> None:
@@ -150,6 +165,34 @@ def prepare_weights(name: str, data_root: Path, *, download: bool) -> None:
     except (ModelError, OSError) as error:
         raise DataError(f"{name}: {error}") from error
     print(f"{name}: {path.stat().st_size >> 20} MiB, in {path}", flush=True)
+
+
+def prepare_model(name: str, data_root: Path, *, download: bool) -> None:
+    """Put a Hugging Face model's files under <data_root>/weights/<model>, and print one line.
+
+    Its vocabulary goes to <data_root>/raw/<model> too: text sets are written in that of bert-base-uncased. Raises
+    DataError if it cannot be fetched.
+    """
+    from bench.models import ModelError, external
+
+    model = name.removeprefix(MODEL_PREFIX)
+    folder = data_root / "weights" / model
+    vocabulary = folder / "vocab.txt"
+    there = vocabulary.is_file() and any((folder / file).is_file() for file in WEIGHTS)
+    if not there and not download:
+        raise DataError(
+            f"{name}: looked for {folder}, and --no-download was given. Put the model's files there "
+            "(model.safetensors or pytorch_model.bin, and vocab.txt)"
+        )
+    try:
+        if not there:
+            external.download_huggingface(model, data_root / "weights")
+        beside = data_root / "raw" / model
+        beside.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(vocabulary, beside / "vocab.txt")
+    except (ModelError, OSError) as error:
+        raise DataError(f"{name}: {error}") from error
+    print(f"{name}: {'already there, ' if there else ''}in {folder}", flush=True)
 
 
 def find(dataset: Word, split: str, data_root: Path, resolution: int) -> Beton | None:

@@ -107,7 +107,9 @@ class Recipe:
     first named is what the stage passes on. `select_from` is the first epoch (from 1) that may be selected;
     `validation_attack` is what robust validation accuracy is measured under.
     final_lr: what the cosine and linear schedules end at. head_lr: the head's learning rate in units of lr.
-    batchnorm_momentum: of the running statistics, where it is not the architecture's. contrast: trained without labels.
+    clip_norm: largest norm of the gradient of all weights together, 0: any. epoch_steps: an epoch ends after so many
+    steps of a shuffled set, which may have more. batchnorm_momentum: of the running statistics, where it is not the
+    architecture's. contrast: trained without labels.
     carry: what a round of iterative pruning takes over from the round before: the optimiser's state, the queue.
     """
 
@@ -138,6 +140,8 @@ class Recipe:
     batchnorm_momentum: float | None = field(default=None, metadata=OPTIONAL)
     contrast: Contrast | None = field(default=None, metadata=OPTIONAL)
     carry: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    clip_norm: float = field(default=0.0, metadata=OPTIONAL)
+    epoch_steps: int | None = field(default=None, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         for name, known in RECIPE_CHOICES.items():
@@ -156,6 +160,7 @@ class Recipe:
         numbers = (
             self.lr, self.momentum, self.weight_decay, self.gamma, self.warmup_epochs, self.label_smoothing,
             self.trades_beta, self.sigma, self.final_lr, self.head_lr, self.batchnorm_momentum or 0.0,
+            self.clip_norm,
         )  # fmt: skip
         if not all(map(math.isfinite, numbers)):
             raise ValueError("every number of a recipe is finite")
@@ -163,6 +168,8 @@ class Recipe:
             raise ValueError(
                 "a recipe needs epochs >= 0, batch_size >= 1, and lr, weight_decay, final_lr and head_lr >= 0"
             )
+        if self.clip_norm < 0 or (self.epoch_steps is not None and self.epoch_steps < 1):
+            raise ValueError("a recipe needs clip_norm >= 0 and epoch_steps >= 1")
         if self.batchnorm_momentum is not None and not 0 < self.batchnorm_momentum <= 1:
             raise ValueError(f"batchnorm_momentum {self.batchnorm_momentum} is not in (0, 1]")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import METRICS
+from bench.catalog import reports
 from bench.plan import Plan
 from bench.spec import Cell, Stage
 from bench.store import CorruptArtifact, Store, StoreError
@@ -63,7 +63,7 @@ def rows(planned: Plan, *, root: Path) -> list[ResultRow]:
             status, reason, found, made = read[key]
             summary = found.get("ticket") or {}
             device, device_hours = costs.of(stages.transfer)
-            for metric, higher in METRICS[word.name].reports.items():
+            for metric, higher in reports(word, cell.dataset).items():
                 results.append(
                     ResultRow(
                         cell=cell,

@@ -65,7 +65,11 @@ AXES = tuple(f.name for f in dataclasses.fields(Cell) if f.name != "round")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """Which images a stage reads and how they arrive. Mean and std are those of the network's first layer."""
+    """Which examples a stage reads and how they arrive.
+
+    resolution: side of images in pixels, largest number of tokens of texts. Mean and std are those of the network's
+    first layer. validation: 0 holds nothing out.
+    """
 
     dataset: Word
     classes: int

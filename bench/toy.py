@@ -10,16 +10,17 @@ from bench.catalog import ARCHITECTURES, DATASETS, TABLES
 from bench.ladder import Ladder
 from bench.recipes.protocol import Protocol
 
-RESOLUTION, SMALL_RESOLUTION, SCENE = 32, 16, 64
+RESOLUTION, SMALL_RESOLUTION, SCENE, TEXT = 32, 16, 64, 32
 SUFFIX = "-toy"
 # Options of words that only say how much is computed.
 SMALL = {
     "examples": 8, "steps": 2, "restarts": 1, "rounds": 2, "rewind_epoch": 1, "iterations": 2, "queries": 4,
     "draws": 1,
 }  # fmt: skip
+SETS = ("against", "on")  # options that name a data set
 RECIPE = {
-    "epochs": 1, "batch_size": 32, "warmup_epochs": 0.0, "milestones": [], "select_from": 1, "attack": {"steps": 1},
-    "validation_attack": {"steps": 1}, "contrast": {"probe_examples": 32},
+    "epochs": 1, "epoch_steps": 4, "batch_size": 32, "warmup_epochs": 0.0, "milestones": [], "select_from": 1,
+    "attack": {"steps": 1}, "validation_attack": {"steps": 1}, "contrast": {"probe_examples": 32},
 }  # fmt: skip
 ROUNDS = [0, 1, 2]
 # Axes of numbers -> how many of their values stay: the first ones, of which sparsity 0 is none.
@@ -29,12 +30,12 @@ NUMBERS = {"seed": 1, "pretraining_seed": 1, "fraction": 2}
 def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     """The fields of a grid file at toy size. Words that do not parse stay as they are, to be reported later.
 
-    Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch, one attack step, few images to
-    probe features), data sets (`toy(of=...)` unless embedded), weights that are fetched (`supervised`), images (16
-    pixels or fewer, with the ImageNet stem 32, scenes 64, where the network reads them, through the stream loader where
-    recipes crop at random), how much is computed by words that say so, and numbers: the first seed, the first rungs of
-    the ladder, the first two fractions. Of the cells, those stay that hold every pair of values between them
-    (bench.cells.cover).
+    Kept: every word of every axis, and what is excluded. Changed: recipes (one epoch of four steps, one attack step,
+    few images to probe features), data sets (`toy(of=...)` unless embedded), weights that are fetched and networks that
+    are large (what the catalog names instead), images (16 pixels or fewer, with the ImageNet stem 32, scenes 64, where
+    the network reads them, through the stream loader where recipes crop at random), texts (32 tokens), how much is
+    computed by words that say so, and numbers: the first seed, the first rungs of the ladder, the first two fractions.
+    Of the cells, those stay that hold every pair of values between them (bench.cells.cover).
     """
     small = dict(fields)
     small["name"] = f"{fields['name']}{SUFFIX}"
@@ -46,7 +47,7 @@ def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
         small[axis] = list(fields[axis])[: NUMBERS[axis]]
     small["sparsity"] = _rungs(fields["sparsity"])
     small["cover"] = "pairs"
-    small["exclude"] = [rule for rule in (_rule(rule, small, protocol) for rule in fields["exclude"]) if rule]
+    small["exclude"] = [rule for rule in (_rule(rule, fields, small, protocol) for rule in fields["exclude"]) if rule]
     sides = {
         "imagenet_stem_resolution": (protocol.imagenet_stem_resolution, "imagenet", RESOLUTION),
         "small_resolution": (protocol.small_resolution, "cifar", SMALL_RESOLUTION),
@@ -55,7 +56,10 @@ def shrink(fields: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
         name: min(own, max(least, *(_smallest_side(item, stem) for item in small["architecture"])))
         for name, (own, stem, least) in sides.items()
     }
-    resolutions["dense_resolution"] = min(protocol.dense_resolution, SCENE)
+    resolutions |= {
+        "dense_resolution": min(protocol.dense_resolution, SCENE),
+        "text_length": min(protocol.text_length, TEXT),
+    }
     small["override"] = _override(fields["override"], protocol, resolutions)
     return small
 
@@ -74,15 +78,19 @@ def _word(axis: str, item: Any) -> Any:
         return item
     if axis in ("dataset", "source"):
         return _stand_in(name) if not options else item
-    if axis == "pretraining" and name == "torchvision":
-        return "supervised"
+    if small := _small(axis, name):
+        return small
     known = getattr(TABLES[axis].get(name), "options", {})
     changed: dict[str, Any] = {option: value for option, value in SMALL.items() if option in known}
     if not options.get("rewind_epoch"):
         changed.pop("rewind_epoch", None)
-    if "against" in options:
-        changed["against"] = _stand_in(str(options["against"]))
+    changed |= {option: _stand_in(str(options[option])) for option in SETS if option in options}
     return {name: {**options, **changed}} if options or changed else name
+
+
+def _small(axis: str, name: Any) -> str:
+    """The word that stands for this one; empty: itself."""
+    return str(getattr(TABLES[axis].get(str(name)), "toy", ""))
 
 
 def _stand_in(name: str) -> str:
@@ -102,16 +110,24 @@ def _rungs(sparsity: Any) -> Any:
 
 
 def _levels(sparsity: Any, ladder: Ladder) -> list[float]:
-    """The sparsities of `_rungs`."""
+    """The sparsities of a grid, or of `_rungs`; of a list of rounds that is none, none."""
     if not isinstance(sparsity, Mapping):
-        return list(sparsity)
+        return list(sparsity) if isinstance(sparsity, list) else [sparsity]
+    if not isinstance(sparsity.get("rounds"), list):
+        return []
     if "rate" in sparsity or "points" in sparsity:
         of, rate = ("survivors", "rate") if "rate" in sparsity else ("original", "points")
         ladder = Ladder(of=of, rate=sparsity[rate])
     return [ladder.sparsity(k) for k in sparsity["rounds"]]
 
 
-def _rule(rule: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+def _pruned(sparsity: Any, protocol: Protocol) -> list[float]:
+    return [level for level in _levels(sparsity, protocol.ladder) if level]
+
+
+def _rule(
+    rule: Mapping[str, Any], fields: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol
+) -> dict[str, Any]:
     """An exclusion in the words of the small grid; empty where it excludes only what is not there any more."""
     changed: dict[str, Any] = {}
     for axis, wanted in rule.items():
@@ -120,12 +136,15 @@ def _rule(rule: Mapping[str, Any], small: Mapping[str, Any], protocol: Protocol)
             values = [_word(axis, value) for value in values]
         elif axis in ("pruner", "architecture", "pretraining"):
             # A bare name stands for every choice of options.
-            values = [_label(axis, value) if "(" in str(value) or value == "torchvision" else value for value in values]
+            values = [_label(axis, value) if "(" in str(value) or _small(axis, value) else value for value in values]
         elif axis in NUMBERS:
             values = [value for value in values if value in small[axis]]
         elif axis == "sparsity":
-            levels = _levels(small["sparsity"], protocol.ladder)
-            values = [value for value in values if any(abs(value - level) < 1e-4 for level in levels)]
+            left = _pruned(small["sparsity"], protocol)
+            some = len(values) < len(_pruned(fields["sparsity"], protocol))
+            values = [value for value in values if any(abs(value - level) < 1e-4 for level in left)]
+            # What was there at some sparsities is there at one.
+            values = values[:-1] if some and len(values) == len(left) else values
         if not values:
             return {}
         changed[axis] = values

@@ -143,9 +143,12 @@ def test_the_catalog_knows_which_sides_a_network_reads():
     from bench.spec import Word
 
     for name, entry in ARCHITECTURES.items():
-        for stem in entry.options["stem"].choices if entry.options else (None,):
-            body = outline(Word(name, (("stem", stem),) if stem else ()), classes=2)
-            assert entry.sides.get(str(stem), (1, None)) == (body.smallest, body.largest), (name, stem)
+        for stem in entry.options["stem"].choices if "stem" in entry.options else (None,):
+            options = (
+                (("stem", stem),) if stem else tuple((key, option.default) for key, option in entry.options.items())
+            )
+            body = outline(Word(name, options), classes=2)
+            assert entry.sides.get(stem or "", (1, None)) == (body.smallest, body.largest), (name, stem)
 
 
 def test_a_stage_survives_json(write_grid):

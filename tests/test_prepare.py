@@ -64,6 +64,9 @@ def test_the_data_root_comes_from_the_environment(tmp_path):
             "publishes no IMAGENET1K_V9 for resnet50 (known: IMAGENET1K_V1, IMAGENET1K_V2)",
         ),
         (["torchvision:resnet50", "--no-download"], "weights/resnet50-0676ba61.pth"),
+        (["huggingface:bert-base-uncased", "--no-download"], "weights/bert-base-uncased, and --no-download was given"),
+        (["sst2", "--resolution", "64"], "texts are stored with up to 128 tokens and cut when they are read"),
+        (["sst2", "--no-download"], "Unpack the task's archive of gluebenchmark.com/tasks"),
     ],
 )
 def test_what_cannot_be_prepared_is_one_line_and_exit_code_2(arguments, message, tmp_path, capsys):
@@ -151,6 +154,37 @@ def test_weights_are_fetched_under_the_digest_of_their_name(tmp_path, monkeypatc
     assert prepare.main(["torchvision:resnet50:IMAGENET1K_V2", "--data", str(tmp_path)]) == 0
     assert asked == [("https://download.pytorch.org/models/resnet50-11ad3fa6.pth", "11ad3fa6")]
     assert (tmp_path / "weights" / "resnet50-11ad3fa6.pth").read_bytes() == b"weights"
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    folder = tmp_path / "weights" / "bert-base-uncased"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "vocab.txt").write_text("[PAD]\n")
+    return folder
+
+
+def test_a_model_already_there_needs_no_network_and_gives_its_vocabulary(tmp_path, model_folder, capsys):
+    assert prepare.main(["huggingface:bert-base-uncased", "--no-download", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"huggingface:bert-base-uncased: already there, in {model_folder}\n"
+    assert (tmp_path / "raw" / "bert-base-uncased" / "vocab.txt").read_text() == "[PAD]\n"
+
+
+def test_what_a_model_lacks_is_fetched(tmp_path, model_folder, monkeypatch, capsys):
+    from bench.models import external
+
+    (model_folder / "vocab.txt").unlink()
+    asked = []
+
+    def fetch(model, root):
+        asked.append((model, root))
+        (model_folder / "vocab.txt").write_text("[PAD]\n")
+
+    monkeypatch.setattr(external, "download_huggingface", fetch)
+    assert prepare.main(["huggingface:bert-base-uncased", "--data", str(tmp_path)]) == 0
+    assert asked == [("bert-base-uncased", tmp_path / "weights")]
+    assert "already there" not in capsys.readouterr().out
 
 
 def test_a_broken_connection_is_one_paragraph(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import wording
-from analysis.answers import effects
+from analysis.answers import effects, tickets
 from analysis.answers.scope import Scope
 from analysis.frame import DONE, of_tickets
 from analysis.report.coverage import statuses
@@ -33,11 +33,11 @@ _MAX_NAMED = 3
 
 
 def sentences(tables: Tables) -> list[Sentence]:
-    """At most 25 sentences, by topic, the primary ones first; the remainder is in the tables.
+    """At most 31 sentences, by topic, the primary ones first; the remainder is in the tables.
 
-    29 where tasks have three metrics. Only from labels and tests: what is inconclusive is called so. Where planned
-    results are missing, a sentence names how many of those that it rests on are there. With nothing evaluated one
-    sentence says that.
+    Four more for every metric of tasks beyond two. Only from labels and tests: what is inconclusive is called so. Where
+    planned results are missing, a sentence names how many of those that it rests on are there. With nothing evaluated
+    one sentence says that.
     """
     rows = tables.rows
     done = int((rows["status"] == DONE).sum())
@@ -52,6 +52,8 @@ def sentences(tables: Tables) -> list[Sentence]:
         *effects.regressions(tables.gap_regression, scope),
         *_wins(tables.double_win, scope),
         *_universal(tables.universal, scope),
+        *tickets.against_controls(tables.controls, scope),
+        *tickets.elsewhere(tables.transfer_matrix, tables.transfer_counts, scope),
         *effects.leaders(tables.leaderboard, scope),
         *effects.omnibus(tables.omnibus, scope),
         *effects.power(tables, scope),

@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from analysis.layers import SETTING
 from analysis.plots import style
-from analysis.plots.cells import DIVERGING, SEQUENTIAL, cells, colour_bar, symmetric
+from analysis.plots.cells import SEQUENTIAL, cells, colour_bar
 from analysis.plots.style import Drawing
-from analysis.statistics.intervals import CONFIDENCE
-from analysis.transfer_matrix import KEYS as TRANSFER
 
 # More columns than these have no room for numbers.
 _NUMBERED = 14
@@ -36,59 +33,6 @@ def profiles(layers: pd.DataFrame) -> list[Drawing]:
         Drawing(kind="layers", setting=setting, draw=partial(profile_figure, found))
         for setting, found in layers.dropna(subset=["layer_sparsity"]).groupby(list(SETTING), sort=True, dropna=False)
     ]
-
-
-def transfers(transfer_matrix: pd.DataFrame) -> list[Drawing]:
-    """One for every setting and family of `transfer_matrix` with a difference: sources of masks against targets."""
-    keys = [transfer_matrix[name] for name in TRANSFER]
-    known = transfer_matrix[transfer_matrix["diff_mean"].notna().groupby(keys, dropna=False).transform("any")]
-    return [
-        Drawing(kind="transfer", setting=setting, draw=partial(transfer_figure, found))
-        for setting, found in known.groupby(list(TRANSFER), sort=True, dropna=False)
-    ]
-
-
-@style.settings()
-def transfer_figure(matrix: pd.DataFrame) -> Figure:
-    """Difference to dense with half its interval, framed where the mask was found on the target itself.
-
-    Hatched where the interval holds 0 or is not known, grey where a value is missing.
-    """
-    sources, targets = sorted(set(matrix["mask_source"])), sorted(set(matrix["target"]))
-    at = (matrix["mask_source"].map(sources.index).to_numpy(), matrix["target"].map(targets.index).to_numpy())
-    shape = (len(sources), len(targets))
-    values, texts = np.full(shape, np.nan), np.full(shape, "", dtype=object)
-    unsure = np.zeros(shape, dtype=bool)
-    half = (matrix["diff_high"] - matrix["diff_low"]) / 2
-    values[at] = matrix["diff_mean"]
-    texts[at] = [_cell(value, width) for value, width in zip(matrix["diff_mean"], half, strict=True)]
-    unsure[at] = matrix["diff_mean"].notna() & ~((matrix["diff_low"] > 0) | (matrix["diff_high"] < 0))
-    first = matrix.iloc[0]
-    # Differences that are small beside their intervals stay pale.
-    limit = max(symmetric(values), half.max() if half.notna().any() else 0.0)
-    higher = bool(first["higher_is_better"])
-    drawn = Figure(figsize=(max(3.9, 0.55 * len(targets) + 2.6), 0.36 * len(sources) + 1.4), layout="constrained")
-    axes = drawn.subplots()
-    mesh = cells(
-        axes, values, texts, rows=sources, columns=targets, colours=DIVERGING if higher else f"{DIVERGING}_r",
-        low=-limit, high=limit, hatched=unsure,
-    )  # fmt: skip
-    for y, x in zip(*(part[matrix["same_task"].fillna(False).astype(bool)] for part in at), strict=True):
-        axes.add_patch(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, fill=False, edgecolor="black", linewidth=1.2))
-    axes.set_xlabel("target")
-    axes.set_ylabel("mask found on")
-    colour_bar(axes, mesh, f"difference to dense,\n{style.wrap(style.direction(first['metric'], higher), 34)}")
-    n = style.counted(matrix.loc[matrix["n"] > 0, "n"])
-    note = (
-        f"ticket - dense and half its {CONFIDENCE:.0%} t interval over {n}; "
-        "hatched: the interval holds 0 or is not known; framed: found on the target; grey: missing"
-    )
-    title = f"transfer of masks, {first['family']} from {first['pretraining']}: {first['metric']}"
-    return style.finish(drawn, title=f"{title}\n{_of(first)}, {style.conditions(first)}", note=note)
-
-
-def _cell(value: float, half: float) -> str:
-    return "" if value != value else f"{value:+.2g}" + (f"\n±{half:.1g}" if half == half else "")
 
 
 @style.settings()

@@ -30,7 +30,8 @@ def measured(published: pd.DataFrame) -> list[Drawing]:
     curves = published[(published["unit"] == "fraction") & published["sparsity"].notna()]
     found = []
     for setting, part in curves.groupby(list(FIGURE), sort=True, dropna=False):
-        if part["measured_mean"].notna().any() and part["sparsity"].nunique() > 1:
+        longest = part.groupby("item", sort=False)["sparsity"].nunique().max()
+        if part["measured_mean"].notna().any() and longest > 1:
             found.append(Drawing(kind="published", setting=setting, draw=partial(figure, part)))
     return found
 

@@ -18,7 +18,7 @@ from analysis.plots import style
 from analysis.plots.looks import Look, looks_of, methods
 from analysis.plots.style import Drawing
 from analysis.statistics.intervals import CONFIDENCE
-from analysis.wording import is_accuracy
+from analysis.wording import is_accuracy, is_secondary
 
 STANDARD = "accuracy"
 FIGURE = (
@@ -50,9 +50,8 @@ def planes(board: pd.DataFrame) -> list[Drawing]:
 def _paired(board: pd.DataFrame) -> pd.DataFrame:
     """Both accuracies of a network in one row, with suffixes _sa and _ra; a row per robust metric."""
     keys = [name for name in ENTRY if name != "metric"]
-    known = board[(board["n"] > 0) & board["metric"].map(is_accuracy).astype(bool)].assign(
-        margin=board.get("margin", np.nan)
-    )
+    accuracy = board["metric"].map(lambda metric: is_accuracy(metric) and not is_secondary(metric)).astype(bool)
+    known = board[(board["n"] > 0) & accuracy].assign(margin=board.get("margin", np.nan))
     standard = known.loc[known["metric"] == STANDARD, [*keys, *_MEASURED]]
     robust = known.loc[known["metric"] != STANDARD, [*keys, "metric", *_MEASURED]]
     robust = robust.rename(columns={"metric": "robust_metric"})

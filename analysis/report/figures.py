@@ -23,6 +23,7 @@ _TITLES = {
     "published": "Measured beside published curves",
     "sensitivity": "Accuracy under perturbed weights and masks",
     "transfer": "Source of the mask against target",
+    "matrices": "Published and measured transfer of masks",
     "similarity": "Similarity of masks between pre-trainings",
     "overlap": "Overlap of masks",
     "layers": "Sparsity by layer",

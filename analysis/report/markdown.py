@@ -11,6 +11,7 @@ from analysis.report import methods
 from analysis.report.coverage import statuses
 from analysis.report.excerpts import excerpts
 from analysis.report.figures import Figure, by_kind
+from analysis.report.layouts import MAX_LAYOUTS, controls_layouts
 from analysis.report.views import NUMERIC, View, view
 from analysis.tables import Tables
 from analysis.wording import Sentence, count
@@ -34,9 +35,25 @@ def render(tables: Tables, figures: Sequence[Figure], sentences: Sequence[Senten
         if len(excerpt.rows):
             shown = view(excerpt.name, excerpt.rows, excerpt.columns, limit=MAX_ROWS)
             parts += [f"## {excerpt.title}", grid(shown), _about(shown, excerpt.n_rows, excerpt.file)]
+    parts += _controls(tables)
     parts += _pictures(figures)
     parts += ["## Methods", *(f"**{title}.** {literal(text)}" for title, text in methods.NOTES)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _controls(tables: Tables) -> Iterator[str]:
+    """A table in the papers' layout for each of the first settings with controls."""
+    found = controls_layouts(tables.controls)
+    if found:
+        yield "## Tickets and their controls"
+    for layout in found[:MAX_LAYOUTS]:
+        lines = [["", *layout.heads], ["---"] * (len(layout.heads) + 1)]
+        lines += [[label, *cells] for label, cells in layout.rows]
+        head, rule, *body = (" | ".join(map(literal, line)) if line[0] != "---" else " | ".join(line) for line in lines)
+        yield f"{literal(layout.title)}. {literal(layout.note)}"
+        yield "\n".join(f"| {line} |" for line in (head, rule, *body))
+    if len(found) > MAX_LAYOUTS:
+        yield f"{count(len(found) - MAX_LAYOUTS, 'more setting')}: tables/controls.csv."
 
 
 def _pictures(figures: Sequence[Figure]) -> Iterator[str]:

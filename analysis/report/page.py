@@ -18,6 +18,7 @@ from analysis.report import coverage, methods
 from analysis.report.columns import COLUMNS
 from analysis.report.excerpts import reading_order
 from analysis.report.figures import Figure, by_kind
+from analysis.report.layouts import MAX_LAYOUTS, controls_layouts
 from analysis.report.views import FILES, NUMERIC, View, payload, view
 from analysis.tables import Tables
 from analysis.wording import Sentence
@@ -55,7 +56,12 @@ def render(tables: Tables, figures: Sequence[Figure], sentences: Sequence[Senten
         lstrip_blocks=True,
     )
     environment.globals.update(
-        numeric=NUMERIC, first_rows=FIRST_ROWS, count=wording.count, worded=wording.axis, json=_json
+        numeric=NUMERIC,
+        first_rows=FIRST_ROWS,
+        most_layouts=MAX_LAYOUTS,
+        count=wording.count,
+        worded=wording.axis,
+        json=_json,
     )
     environment.filters["unbroken"] = _unbroken
     return environment.get_template("template.html.j2").render(
@@ -66,6 +72,7 @@ def render(tables: Tables, figures: Sequence[Figure], sentences: Sequence[Senten
         levels=coverage.levels(tables.rows),
         coverage=coverage.by_axis(tables.rows),
         views=views(tables),
+        layouts=controls_layouts(tables.controls),
         protocol=recipe_tables(tables.protocol),
         facts=[(name, fact(value)) for name, value in tables.provenance.items()],
         files=sorted({"rows.csv", "missing.csv", "leaderboards/", *_files(tables)}),

@@ -1,4 +1,4 @@
-"""Image sets: prepared once as `.beton` files, read by one of two loaders. Importing this package imports no torch."""
+"""Sets of images and texts: prepared once as `.beton` files, read by a loader. Importing it imports no torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.catalog import LOADERS, described, load
+from bench.catalog import LOADERS, TASKS, described, load
 from bench.data import beton, draws
 from bench.data.errors import DataError
-from bench.data.records import Batch, Split, View
+from bench.data.records import Batch, Beton, Integers, Split, View
 from bench.data.subset import EXAMPLES_SEED, split_validation, take_examples, take_fraction
 from bench.spec import Data, Views
 
@@ -41,8 +41,9 @@ def open_split(
     """A split of the set as `data` describes it, read with data.loader.
 
     train is what the validation split leaves of the official training split, cut to data.fraction; validation is not
-    cut; test is the official test split. Examples keep their order in the file. examples: no more of them than that,
-    by class as in the whole split, drawn with their own seed. views: two views of every image, see bench.recipe.Views.
+    cut; test is the official test split, and some sets have further ones. Examples keep their order in the file.
+    examples: no more of them than that, by class as in the whole split, drawn with their own seed. Of texts that are
+    windows of a question's passage, questions are counted. views: two views of every image, see bench.recipe.Views.
     batch_size counts all ranks: rank r of world_size reads its contiguous slice of every batch (a batch of fewer
     examples than ranks whole), and all ranks take equally many steps. Order and augmentation are a function of
     (seed, epoch, example) alone.
@@ -53,19 +54,13 @@ def open_split(
         raise DataError(
             f"batch_size {batch_size}, threads {threads}, rank {rank} of {world_size}: all must be positive"
         )
-    if views is not None and data.loader == "dense":
-        raise DataError(f"{data.dataset}: two views are of images without masks or boxes, and it has them")
+    task = described(data.dataset).task
+    if views is not None and task != "classification":
+        raise DataError(f"{data.dataset}: two views are of images without masks or boxes, and it is a {task} set")
     stored = beton.file_resolution(data.dataset, resolution=data.resolution, loader=data.loader)
-    source = "test" if split == "test" else "train"
+    source = "train" if split == "validation" else split
     file = beton.read(data.dataset, source, data_root=data_root, resolution=stored)
-    rows = np.arange(len(file.labels), dtype=np.int64)
-    if split != "test":
-        train, validation = split_validation(file.labels, data.validation, data.validation_rule)
-        rows = validation
-        if split == "train":
-            rows = take_fraction(file.labels, train, data.fraction, data.fraction_rule, data.subset_seed)
-    if examples is not None:
-        rows = take_examples(file.labels, rows, examples, examples_seed)
+    rows = _rows(data, split, file, examples, examples_seed)
     if len(rows) == 0:
         raise DataError(f"{data.dataset}: the {split} split is empty (validation examples asked: {data.validation})")
     view = View(
@@ -81,6 +76,7 @@ def open_split(
         threads=threads,
         rank=rank,
         world_size=world_size,
+        task=task,
         views=views,
         mean=data.mean,
     )
@@ -91,22 +87,41 @@ def open_split(
     )
 
 
+def _rows(data: Data, split: str, file: Beton, examples: int | None, examples_seed: int) -> Integers:
+    """The file's rows that the split has, sorted."""
+    asked = file.targets.questions.question if file.targets is not None and file.targets.questions is not None else None
+    labels = file.labels if asked is None else file.labels[np.unique(asked, return_index=True)[1]]
+    chosen = np.arange(len(labels), dtype=np.int64)
+    if split in ("train", "validation"):
+        train, chosen = split_validation(labels, data.validation, data.validation_rule)
+        if split == "train":
+            chosen = take_fraction(labels, train, data.fraction, data.fraction_rule, data.subset_seed)
+    if examples is not None:
+        chosen = take_examples(labels, chosen, examples, examples_seed)
+    # An answer is looked for in all windows of its question's passage.
+    return chosen if asked is None else np.flatnonzero(np.isin(asked, chosen))
+
+
 def _loader(data: Data, split: str, augmentation: tuple[str, ...]) -> Any:
     """The module that reads the set. Raises DataError for a split, a loader or an augmentation that is not known."""
-    if split not in SPLITS or data.loader not in LOADERS:
+    entry = described(data.dataset)
+    splits = (*SPLITS, *entry.splits)
+    if split not in splits or data.loader not in LOADERS:
         raise DataError(
-            f"split {split!r} (known: {', '.join(SPLITS)}), loader {data.loader!r} (known: {', '.join(LOADERS)})"
+            f"{data.dataset}, split {split!r} (known: {', '.join(splits)}), loader {data.loader!r} (known: "
+            f"{', '.join(LOADERS)})"
         )
-    task = described(data.dataset).task
-    if (task == "classification") == (data.loader == "dense"):
+    own = TASKS[entry.task].loader
+    if data.loader != own if own else data.loader in {task.loader for task in TASKS.values()}:
         raise DataError(
-            f"{data.dataset} is a {task} set, and the {data.loader} loader reads none: scenes with masks or boxes are "
-            "read by dense, other sets by the other loaders"
+            f"{data.dataset} is a {entry.task} set, and the {data.loader} loader reads none: "
+            f"{f'{own} does' if own else 'it is for other tasks'}"
         )
     known = LOADERS[data.loader].augmentations
     for word in augmentation:
         if word not in known:
             raise DataError(
-                f"{data.dataset}: the {data.loader} loader has no augmentation {word!r} (known: {', '.join(known)})"
+                f"{data.dataset}: the {data.loader} loader has no augmentation {word!r} (known: "
+                f"{', '.join(known) or 'none'})"
             )
     return load(LOADERS[data.loader].module)

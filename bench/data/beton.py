@@ -1,7 +1,7 @@
 """`.beton` files: written once per (set, split, resolution), checked whenever they are read.
 
-Beside `<split>-<resolution>.beton` lie its labels (`.labels.npy`) and a sidecar (`.json`) that describes both; sets for
-segmentation and detection have their masks or boxes there too (bench.data.targets).
+Beside `<split>-<resolution>.beton` lie its labels (`.labels.npy`) and a sidecar (`.json`) that describes both; scenes
+and texts have what a label cannot say there too (bench.data.targets).
 """
 
 from __future__ import annotations
@@ -22,32 +22,35 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from bench.catalog import described, load
-from bench.data import layout, targets
+from bench.data import layout, targets, tokens
 from bench.data.encode import encode
 from bench.data.errors import DataError
-from bench.data.records import Beton, Images
+from bench.data.records import Beton, Images, Integers, Texts
+from bench.data.vocabularies import VOCABULARIES
 from bench.spec import Word
 
 FORMAT = 1  # of the files beside the `.beton`; raise it to have every set written again
 
+Fill = Callable[[BinaryIO], None]
+
 
 def file_resolution(dataset: Word, *, resolution: int, loader: str) -> int:
-    """The resolution at which a file must be written for a network that sees `resolution` pixels.
+    """The resolution at which a file must be written for a network that sees `resolution` pixels or tokens.
 
     JPEG sets keep their catalog resolution (shorter side) or more; raw sets are stored as the network sees them,
-    but a stream enlarges small images itself rather than reading enlarged ones from disk, and scenes are kept as they
-    are, for their loader cuts and resizes them.
+    but a stream enlarges small images itself rather than reading enlarged ones from disk, and scenes and texts are kept
+    as they are, for their loaders cut them.
     """
     entry = described(dataset)
     if entry.storage == "jpg":
         return max(entry.resolution, resolution)
-    if loader == "dense":
+    if loader in ("dense", "text"):
         return entry.resolution
     return min(entry.resolution, resolution) if loader == "stream" else resolution
 
 
 def files(dataset: Word, split: str, *, data_root: Path, resolution: int) -> tuple[Path, ...]:
-    """The files of a split: images, labels, the sidecar that describes all, and of scenes their masks or boxes."""
+    """The files of a split: its examples, labels, the sidecar that describes all, and what else the task needs."""
     options = "".join(f"-{value}" for _, value in dataset.options)
     directory = Path(data_root) / "beton" / re.sub(r"[^A-Za-z0-9_.-]", "_", dataset.name + options)
     stem = f"{split}-{resolution}"
@@ -70,33 +73,32 @@ def write(dataset: Word, split: str, *, data_root: Path, resolution: int, downlo
     Raises DataError where the source is missing, its labels do not fit the catalog, or the disk is full.
     """
     data_root = Path(data_root)
-    source: Callable[..., Images] = load(described(dataset).source)
-    images, shapes = targets.measured(
-        source(split, data_root / "raw", download=download, options=dict(dataset.options))
-    )
-    classes = n_classes(dataset)
-    labels = images.labels
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
-        found = f"labels {labels.min()} to {labels.max()}" if len(labels) else "no images"
-        raise DataError(f"{dataset}, {split} split: {found}, where {classes} classes are expected")
+    source: Callable[..., Images | Texts] = load(described(dataset).source)
+    found = source(split, data_root / "raw", download=download, options=dict(dataset.options))
+    _check_labels(dataset, split, found.labels)
     paths = files(dataset, split, data_root=data_root, resolution=resolution)
     parts = [path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part") for path in paths]
     try:
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         sweep(paths[0].parent)
-        storage = described(dataset).storage
-        encoded = encode(images, resolution=resolution, storage=storage)
-        _write_synced(parts[0], lambda out: layout.write(out, labels, encoded))
-        _write_synced(parts[1], lambda out: np.save(out, labels))
+        lengths = np.zeros(len(found.labels), np.int64)
+        fill, beside = (
+            _text_files(dataset, found, lengths, resolution)
+            if isinstance(found, Texts)
+            else _image_files(dataset, found, resolution)
+        )
+        _write_synced(parts[0], fill)
+        _write_synced(parts[1], lambda out: np.save(out, found.labels))
         sidecar = describe(dataset, split, resolution) | {
-            "n": len(labels),
+            "n": len(found.labels),
             "bytes": parts[0].stat().st_size,
             "sha256": digest(parts[0]),
             "labels_sha256": digest(parts[1]),
         }
+        if isinstance(found, Texts):
+            sidecar |= {"tokens": int(lengths.sum())}
         for part in parts[3:]:
-            fill = partial(targets.write, classes=classes, resolution=resolution, storage=storage)
-            _write_synced(part, partial(fill, images=images, shapes=shapes))
+            _write_synced(part, beside)
             sidecar |= {"targets_bytes": part.stat().st_size, "targets_sha256": digest(part)}
         _write_synced(parts[2], lambda out: out.write(json.dumps(sidecar, indent=1).encode()))
         for part, path in (*zip(parts[3:], paths[3:], strict=True), *zip(parts[:3], paths[:3], strict=True)):
@@ -108,6 +110,37 @@ def write(dataset: Word, split: str, *, data_root: Path, resolution: int, downlo
         for part in parts:
             with suppress(OSError):
                 part.unlink()
+
+
+def _check_labels(dataset: Word, split: str, labels: Integers) -> None:
+    """Raises DataError for no examples, and for labels that are not those of the catalog's classes."""
+    if len(labels) == 0:
+        raise DataError(f"{dataset}, {split} split: no examples")
+    # Of regression they are whole numbers near the values, which any number of classes may be.
+    classes = n_classes(dataset)
+    most = labels.max() if described(dataset).task == "sentence_regression" else classes - 1
+    if labels.min() < 0 or labels.max() > most:
+        found = f"labels {labels.min()} to {labels.max()}"
+        raise DataError(f"{dataset}, {split} split: {found}, where {classes} classes are expected")
+
+
+def _image_files(dataset: Word, found: Images, resolution: int) -> tuple[Fill, Fill]:
+    """What fills a file of images, and then what lies beside it."""
+    storage = described(dataset).storage
+    images, shapes = targets.measured(found)
+    encoded = encode(images, resolution=resolution, storage=storage)
+    return partial(layout.write, labels=images.labels, encoded=encoded), partial(
+        targets.write, images=images, shapes=shapes, classes=n_classes(dataset), resolution=resolution, storage=storage
+    )
+
+
+def _text_files(dataset: Word, texts: Texts, lengths: Integers, resolution: int) -> tuple[Fill, Fill]:
+    """The same of texts; the first fills `lengths` (n,) too, with their numbers of tokens."""
+    entry = described(dataset)
+    vocabulary = VOCABULARIES[entry.vocabulary]
+    payloads = tokens.encode(texts, lengths, vocabulary=vocabulary, resolution=resolution, task=entry.task)
+    fill = partial(layout.write_texts, labels=texts.labels, second=texts.second, payloads=payloads)
+    return fill, partial(targets.write_texts, texts=texts, lengths=lengths, task=entry.task)
 
 
 def sweep(directory: Path) -> None:
@@ -125,7 +158,7 @@ def sweep(directory: Path) -> None:
 
 
 def describe(dataset: Word, split: str, resolution: int) -> dict[str, Any]:
-    """What a sidecar must say of a split, whatever its images."""
+    """What a sidecar must say of a split, whatever its examples."""
     entry = described(dataset)
     said = {
         "format": FORMAT,
@@ -137,7 +170,11 @@ def describe(dataset: Word, split: str, resolution: int) -> dict[str, Any]:
         "storage": entry.storage,
     }
     # Sidecars of classification sets were written before there were others.
-    return said if entry.task == "classification" else said | {"task": entry.task}
+    if entry.task != "classification":
+        said["task"] = entry.task
+    if entry.vocabulary:
+        said["vocabulary"] = entry.vocabulary
+    return said
 
 
 def n_classes(dataset: Word) -> int:
@@ -179,7 +216,7 @@ def read(dataset: Word, split: str, *, data_root: Path, resolution: int) -> Beto
 
 
 def intact(file: Beton) -> bool:
-    """Are the images and the targets of a file those of its sidecar, bit for bit?"""
+    """Are the examples and the targets of a file those of its sidecar, bit for bit?"""
     beside = file.targets
     return digest(file.path) == file.sha256 and (beside is None or digest(beside.path) == beside.sha256)
 

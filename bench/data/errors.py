@@ -2,4 +2,4 @@
 
 
 class DataError(ValueError):
-    """An image set that is missing, damaged or does not fit what is asked; the message says what to do."""
+    """A data set that is missing, damaged or does not fit what is asked; the message says what to do."""

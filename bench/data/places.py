@@ -1,4 +1,4 @@
-"""Where the raw files of every image set lie under <data>/raw, and how they get there; imports nothing heavy."""
+"""Where the raw files of every set lie under <data>/raw, and how they get there; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ class Place:
 
     paths: tuple[str, ...]
     by_hand: str = ""
+
+
+def _glue(folder: str, *files: str) -> Place:
+    """A task of GLUE: the training part, then what tests."""
+    return Place(
+        paths=tuple(f"glue/{folder}/{file}.tsv" for file in files or ("train", "dev")),
+        by_hand="unpack the task's archive of gluebenchmark.com/tasks there",
+    )
 
 
 _FOLDERS = "put or link <class>/<image> folders there"
@@ -81,6 +89,20 @@ PLACES = {
         paths=("visda2017/train", "visda2017/validation"),
         by_hand="unpack train.tar and validation.tar of the challenge's classification track there",
     ),
+    "mnli": _glue("MNLI", "train", "dev_matched", "dev_mismatched"),
+    "qqp": _glue("QQP"),
+    "stsb": _glue("STS-B"),
+    "wnli": _glue("WNLI"),
+    "qnli": _glue("QNLI"),
+    "mrpc": _glue("MRPC"),
+    "rte": _glue("RTE"),
+    "sst2": _glue("SST-2"),
+    "cola": _glue("CoLA"),
+    "squad": Place(
+        paths=("squad/train-v1.1.json", "squad/dev-v1.1.json"),
+        by_hand="put the two files of rajpurkar.github.io/SQuAD-explorer there",
+    ),
+    "mlm": Place(paths=("mlm/train.txt", "mlm/test.txt"), by_hand="put two texts there, UTF-8"),
     "imagenet": Place(paths=("imagenet/train", "imagenet/val"), by_hand=_FOLDERS),
     "folder": Place(paths=("<name>/train", "<name>/val"), by_hand=_FOLDERS),
 }

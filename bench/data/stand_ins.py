@@ -1,4 +1,4 @@
-"""Stand-ins: a few handwritten digits in the shape of another set, so that what reads that set can run without it."""
+"""Stand-ins: a few digits or texts in the shape of another set, so that what reads that set can run without it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from PIL import Image
 
 from bench.catalog import DATASETS
 from bench.data.errors import DataError
-from bench.data.records import Bytes, Images
+from bench.data.records import Bytes, Images, Texts
 from bench.spec import Scalar
 
 SCENE = (80, 96)  # height and width
 
 
-def toy(split: str, raw_root: Path, *, download: bool = False, options: Mapping[str, Scalar] | None = None) -> Images:
+def toy(
+    split: str, raw_root: Path, *, download: bool = False, options: Mapping[str, Scalar] | None = None
+) -> Images | Texts:
     """96 training and 32 test images with the classes and the side of the set that `of` names.
 
     An image of class c shows the handwritten digit c mod 10 in a colour of its own; the classes follow each other, so
     of a set with more classes than images the first ones are there. JPEG sets get images a fifth wider than high.
-    Of sets for segmentation and detection: drawn scenes with one to four such digits, of random classes.
-    Raises DataError for an unknown set.
+    Of sets for segmentation and detection: drawn scenes with one to four such digits, of random classes. Of text sets:
+    see bench.data.text_stand_ins. Raises DataError for an unknown set.
     """
     from sklearn.datasets import load_digits
 
@@ -31,6 +33,10 @@ def toy(split: str, raw_root: Path, *, download: bool = False, options: Mapping[
     if name not in DATASETS or not DATASETS[name].classes:
         raise DataError(f"toy(of={name}): there is no stand-in for it; name a set of the catalog with a fixed shape")
     of, entry = DATASETS[name], DATASETS["toy"]
+    if of.vocabulary:
+        from bench.data import text_stand_ins
+
+        return text_stand_ins.texts(name, split, raw_root)
     if of.task != "classification":
         return _scenes(name, split, raw_root)
     digits = load_digits()

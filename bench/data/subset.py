@@ -16,6 +16,7 @@ def split_validation(labels: Integers, n_validation: int, rule: str = "stratifie
 
     stratified: every class gives its share, rounded by largest remainder, drawn with a fixed seed.
     last: the last n_validation examples in file order, as the papers' scripts split CIFAR and SVHN.
+    none: nobody validates, n_validation is 0.
     Raises DataError if fewer than one example would be left for training.
     """
     n = len(labels)
@@ -23,10 +24,12 @@ def split_validation(labels: Integers, n_validation: int, rule: str = "stratifie
         raise DataError(f"{n_validation} validation examples asked of a training set of {n}: leave at least one")
     if rule == "last":
         chosen = np.arange(n - n_validation, n, dtype=np.int64)
+    elif rule == "none" and n_validation == 0:
+        chosen = np.zeros(0, dtype=np.int64)
     elif rule == "stratified":
         chosen = _stratified(labels, np.arange(n, dtype=np.int64), n_validation, seed=SPLIT_SEED, at_least=0)
     else:
-        raise DataError(f"validation rule {rule!r} (known: stratified, last)")
+        raise DataError(f"validation rule {rule!r} (known: stratified, last, and none for 0 of them)")
     held_out = np.zeros(n, dtype=bool)
     held_out[chosen] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

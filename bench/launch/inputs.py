@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bench.catalog import METRICS, described
+from bench.catalog import described, split_of
 from bench.data import DataError, beton
 from bench.data.corrupted import present
 from bench.spec import Data, EvaluateParameters, PretrainParameters, Stage, Word
 
 
 def sets_read(stage: Stage) -> list[tuple[Data, str]]:
-    """The sets that a stage reads, each with its official split (train or test)."""
+    """The sets that a stage reads, each with its official split (train, or one that tests)."""
     parameters = stage.parameters
     if isinstance(parameters, EvaluateParameters):
-        split = METRICS[parameters.metric.name].split
+        split = split_of(parameters.metric)
         return [(data, split) for data in (parameters.data, parameters.other) if data is not None]
     return [(parameters.data, "train")] if parameters.data is not None else []
 
@@ -26,7 +26,7 @@ def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
     Embedded sets are never missing: `write_embedded` writes them.
     """
     wanted: dict[tuple[str, str, int], Data] = {}
-    weights, corrupted = set(), set()
+    weights, folders, corrupted = set(), set(), set()
     for stage in stages:
         parameters = stage.parameters
         if isinstance(parameters, EvaluateParameters) and dict(parameters.metric.options).get("origin") == "files":
@@ -34,6 +34,8 @@ def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
         if isinstance(parameters, PretrainParameters) and parameters.recipe is None:
             if parameters.pretraining.name == "torchvision":
                 weights.add(parameters.architecture.name)
+            elif parameters.pretraining.name == "huggingface":
+                folders.add(str(parameters.pretraining["model"]))
             continue
         for data, split in sets_read(stage):
             if described(data.dataset).embedded:
@@ -46,7 +48,11 @@ def missing_data(stages: Iterable[Stage], data_root: Path) -> list[str]:
             beton.read(data.dataset, split, data_root=data_root, resolution=resolution)
         except DataError as error:
             problems.setdefault((name, resolution), str(error))
-    found = [*problems.values(), *missing_weights(weights, data_root / "weights")]
+    found = [
+        *problems.values(),
+        *missing_weights(weights, data_root / "weights"),
+        *missing_models(folders, data_root / "weights"),
+    ]
     return found + [
         problem for dataset in sorted(corrupted, key=str) for problem in missing_corruptions(dataset, data_root)
     ]
@@ -80,6 +86,15 @@ def write_embedded(stages: Iterable[Stage], data_root: Path, note: Callable[[str
         except DataError:
             note(f"Writing {dataset} ({split}, {resolution} px) to {data_root}.")
             beton.write(dataset, split, data_root=data_root, resolution=resolution)
+
+
+def missing_models(names: Iterable[str], folder: Path) -> list[str]:
+    """One sentence per Hugging Face model without its folder; the stage itself checks what is in it."""
+    return [
+        f"{name}: no folder {folder / name}. Run `python -m bench.prepare huggingface:{name} --data {folder.parent}`"
+        for name in sorted(names)
+        if not (folder / name).is_dir()
+    ]
 
 
 def missing_weights(architectures: Iterable[str], folder: Path) -> list[str]:

@@ -76,7 +76,7 @@ def evaluate(network: nn.Module, conditions: Conditions) -> Evaluation:
 
 def _outputs(network: nn.Module, batch: Batch) -> tuple[str, ...]:
     """What the outputs of a few images tell before any attack: do they see each other, are they logits?"""
-    images = batch.images[:FEW]
+    images = batch.inputs[:FEW]
     logits = network(images)
     alone = torch.cat([network(image[None]) for image in images])
     flags = []
@@ -89,13 +89,13 @@ def _outputs(network: nn.Module, batch: Batch) -> tuple[str, ...]:
 
 def _under_attacks(network: nn.Module, fast: nn.Module, batch: Batch, attack: Attack, seed: int) -> Tensor:
     """(n, 7) bool: right clean, right under each of ATTACKS, right without a gradient; wrong examples stay wrong."""
-    right = finite(network(batch.images)).argmax(dim=1) == batch.labels
+    right = finite(network(batch.inputs)).argmax(dim=1) == batch.labels
     alive = right.nonzero().flatten()
     columns = torch.zeros(len(right), len(ATTACKS) + 2, dtype=torch.bool, device=right.device)
     columns[:, 0] = right
     if not len(alive):
         return columns
-    images, labels = batch.images[alive], batch.labels[alive]
+    images, labels = batch.inputs[alive], batch.labels[alive]
     indices = batch.indices.to(images.device)[alive]
     noisy = dataclasses.replace(attack, random_start=True, loss="cross_entropy")
     large = dataclasses.replace(noisy, epsilon_255=_reach(images, attack.norm))

@@ -83,12 +83,12 @@ class _Ensemble:
     def right(self, batch: Batch, before: Bools, column: int) -> Bools:
         """(n,) bool: clean in column 0, else which of those that are right `before` withstand the column's attack."""
         if column == 0:
-            clean: Bools = (finite(self.network(batch.images)).argmax(dim=1) == batch.labels).cpu().numpy()
+            clean: Bools = (finite(self.network(batch.inputs)).argmax(dim=1) == batch.labels).cpu().numpy()
             return clean
         after = before.copy()
         if before.any():
-            alive = torch.from_numpy(np.flatnonzero(before)).to(batch.images.device)
-            images, labels, indices = batch.images[alive], batch.labels[alive], batch.indices.to(alive.device)[alive]
+            alive = torch.from_numpy(np.flatnonzero(before)).to(batch.inputs.device)
+            images, labels, indices = batch.inputs[alive], batch.labels[alive], batch.indices.to(alive.device)[alive]
             points = attacked(
                 COLUMNS[column],
                 self.fast,

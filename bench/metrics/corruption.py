@@ -20,7 +20,7 @@ GENERATED, FILES = "generated", "files"
 
 
 class Corrupted(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -74,7 +74,7 @@ def _batches(conditions: Conditions, corruption: str, severity: int) -> Iterator
         yield from conditions.others[role]()
         return
     for batch in conditions.batches():
-        images = corrupt(batch.images, corruption, severity, seed=conditions.seed, indices=batch.indices)
+        images = corrupt(batch.inputs, corruption, severity, seed=conditions.seed, indices=batch.indices)
         yield Corrupted(images, batch.labels, batch.indices)
 
 

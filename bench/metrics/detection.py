@@ -49,7 +49,7 @@ def evaluate(network: nn.Module, conditions: Conditions) -> Evaluation:
             conditions.pause()
             indices.append(batch.indices)
             shown.append(pictures(batch))
-            for index, objects, found in zip(batch.indices.tolist(), batch.labels, network(batch.images), strict=True):
+            for index, objects, found in zip(batch.indices.tolist(), batch.labels, network(batch.inputs), strict=True):
                 truth[index] = _rows(index, objects.boxes, objects.classes, objects.difficult)
                 predicted[index] = _rows(index, found.boxes, found.classes, found.scores)
     order = in_order(indices, indices).tolist()

@@ -55,7 +55,7 @@ def fit(features: Callable[[Tensor], Tensor], batches: Batches, pause: Callable[
     for batch in batches():
         pause()
         # Sums in doubles: the covariance is a difference of large numbers.
-        found = finite(features(batch.images)).double()
+        found = finite(features(batch.inputs)).double()
         n, total, products = n + len(found), total + found.sum(dim=0), products + found.T @ found
     if n < 2:
         raise ValueError(f"a covariance needs two images and more, found {n}")

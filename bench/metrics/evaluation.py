@@ -17,10 +17,10 @@ from bench.spec import Attack, Scalar
 
 
 class Batch(Protocol):
-    """Images (n, 3, h, w) in [0, 1], labels (n,) and positions in the split (n,), as bench.data hands them out."""
+    """What the network reads, labels (n,) and positions in the split (n,), as bench.data hands them out."""
 
     @property
-    def images(self) -> Tensor: ...
+    def inputs(self) -> Tensor: ...
     @property
     def labels(self) -> Tensor: ...
     @property
@@ -57,6 +57,7 @@ class Evaluation:
 
     details: finer numbers as JSON, for example by corruption. flags: doubts about the numbers, a sentence each.
     gallery: what the first images of the split show, to look at, see bench.metrics.gallery; empty: nothing.
+    n_examples: what the numbers are means of, where that is not the split's examples but for instance questions.
     """
 
     metrics: Mapping[str, float]
@@ -64,6 +65,7 @@ class Evaluation:
     details: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     gallery: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    n_examples: int | None = None
 
 
 def in_order(indices: Sequence[Tensor], values: Sequence[Tensor]) -> npt.NDArray[Any]:

@@ -13,5 +13,5 @@ SHOWN = 8  # images
 def pictures(batch: Batch) -> tuple[Tensor, Tensor]:
     """Of the batch's images those among the first of the split: indices (k,) and pictures (k, h, w, 3) uint8."""
     chosen = batch.indices < SHOWN
-    images = batch.images[chosen.to(batch.images.device)]
+    images = batch.inputs[chosen.to(batch.inputs.device)]
     return batch.indices[chosen], (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)

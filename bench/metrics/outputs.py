@@ -30,7 +30,7 @@ def per_example(
         for batch in batches:
             pause()
             # Doubles from here on: the log-likelihoods of a confident network cancel in single precision.
-            logits = finite(network(batch.images)).double()
+            logits = finite(network(batch.inputs)).double()
             indices.append(batch.indices)
             for name, values in measure(logits, batch.labels).items():
                 found.setdefault(name, []).append(values)

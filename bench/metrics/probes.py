@@ -28,7 +28,7 @@ def features(network: Network, batches: Iterable[Batch]) -> tuple[Tensor, Tensor
     values, labels = [], []
     with evaluation_mode(network):
         for batch in batches:
-            values.append(network.features(batch.images).float())
+            values.append(network.features(batch.inputs).float())
             labels.append(batch.labels)
     if not values:
         raise ValueError("there are no examples to probe")

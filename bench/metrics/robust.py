@@ -64,17 +64,17 @@ class _Found:
 
 
 def _attacked(network: nn.Module, fast: nn.Module, batch: Batch, runs: tuple[Attack, ...], seed: int) -> _Found:
-    clean = finite(network(batch.images)).argmax(dim=1) == batch.labels
-    positions = batch.indices.to(batch.images.device)
+    clean = finite(network(batch.inputs)).argmax(dim=1) == batch.labels
+    positions = batch.indices.to(batch.inputs.device)
     # In evaluation mode examples do not see each other, so the broken ones can leave the batch.
     alive, columns, outside = clean.nonzero().flatten(), [clean], 0
     for run, attack in enumerate(runs):
         if len(alive):
-            images, labels = batch.images[alive], batch.labels[alive]
+            images, labels = batch.inputs[alive], batch.labels[alive]
             noise = random_noise(tuple(images.shape), attack, seed=seed, indices=positions[alive], draw=run)
             points = pgd_until_broken(fast, images, labels, attack, noise=noise)
             right, strays = withstands(network, images, labels, points, attack)
             alive, outside = alive[right], outside + int(strays.sum())
         columns.append(torch.zeros_like(clean).index_fill_(0, alive, True))
-    without = clean & vanished(fast, batch.images, batch.labels)
+    without = clean & vanished(fast, batch.inputs, batch.labels)
     return _Found(indices=batch.indices, right=torch.stack(columns, dim=1), vanished=without, outside=outside)

@@ -35,7 +35,7 @@ def evaluate(network: nn.Module, conditions: Conditions) -> Evaluation:
     with evaluation_mode(network):
         for batch in conditions.batches():
             conditions.pause()
-            logits = finite(network(batch.images))
+            logits = finite(network(batch.inputs))
             predicted = logits.argmax(dim=1)
             indices.append(batch.indices)
             counts.append(confusion(batch.labels, predicted, logits.shape[1]))

@@ -4,8 +4,8 @@ A new architecture is one line in the catalog and one function of that name in t
 `name(*, classes, **options) -> Body`.
 """
 
-from bench.models.dense import attach_top
 from bench.models.errors import ModelError
+from bench.models.heads import new_head, replace_head
 from bench.models.macs import uses
 from bench.models.network import (
     TOP,
@@ -19,8 +19,8 @@ from bench.models.network import (
     head_weights,
     is_normalisation,
     load_state,
+    outline,
     prunable,
-    replace_head,
     state,
     weights,
 )
@@ -30,7 +30,6 @@ __all__ = [
     "ModelError",
     "Network",
     "State",
-    "attach_top",
     "build",
     "check_resolution",
     "head",
@@ -39,6 +38,8 @@ __all__ = [
     "head_weights",
     "is_normalisation",
     "load_state",
+    "new_head",
+    "outline",
     "prunable",
     "replace_head",
     "state",

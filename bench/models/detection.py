@@ -15,6 +15,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
+from bench.models.dense import measured
+from bench.models.network import Network
+
 FINEST_STRIDE = 4  # objects are looked for on maps of this stride and coarser ones
 EXTRA_LEVELS = 2
 # Of the bodies with at least BIG channels, and of small ones.
@@ -56,13 +59,14 @@ class Predictions(NamedTuple):
 
 
 class Detector(nn.Module):
-    """Maps of the stages (n, c, h, h), from fine to coarse, and the image's side -> a list of n `Detections`."""
+    """Maps of the stages (n, c, h, h), from fine to coarse, and the images -> a list of n `Detections`."""
 
     def __init__(self, fcos: FCOS, strides: Sequence[int]) -> None:
         super().__init__()
         self.fcos, self.strides = fcos, tuple(strides)
 
-    def forward(self, maps: Sequence[Tensor], side: int) -> list[Detections]:
+    def forward(self, maps: Sequence[Tensor], images: Tensor) -> list[Detections]:
+        side = images.shape[-1]
         outputs, anchors, places = self.predict(maps, side)
         if not all(torch.isfinite(values).all() for values in outputs.values()):
             raise ValueError("the network's outputs are not finite: its training diverged")
@@ -131,8 +135,10 @@ class Pyramid(nn.Module):
         return list(self.levels({str(place): found for place, found in enumerate(maps[self.first :])}).values())
 
 
-def detector(channels: Sequence[int], strides: Sequence[int], classes: int) -> Detector:
+def detector(network: Network, classes: int) -> Detector:
     """A fresh head of torchvision's initialisation, on maps from a quarter of the last one's stride on."""
+    stages = measured(network)
+    channels, strides = [stage.channels for stage in stages], [stage.stride for stage in stages]
     big = channels[-1] >= BIG
     first = next(place for place, stride in enumerate(strides) if stride >= max(FINEST_STRIDE, strides[-1] // 4))
     levels = [*strides[first:], *(strides[-1] << extra for extra in range(1, EXTRA_LEVELS + 1))]

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: checkpoint files and torchvision's published ones, under torchvision's names."""
+"""Weights from elsewhere, under the architecture's names: files, and what torchvision and Hugging Face publish."""
 
 from __future__ import annotations
 
@@ -9,24 +9,37 @@ from typing import Any
 import torch
 from torchvision.models import get_model_weights
 
+from bench import catalog
 from bench.models.errors import ModelError
 from bench.models.formats import Format, first, folded, held, known, projection, tensors
-from bench.models.network import State, misfits, outline
+from bench.models.network import TOP, State, misfits, outline
 from bench.models.unpickling import load_file
 from bench.spec import Word
 
+BESIDE = ("vocab.txt", "config.json")
+
 
 def read_checkpoint(path: Path, *, architecture: Word, format: str = "auto", unpickle: bool = False) -> State:
-    """The weights in a file (torch or .safetensors), under the architecture's names, on the CPU.
+    """The weights in a file (torch or .safetensors) or Hugging Face's folder, by the architecture's names, on the CPU.
 
     format: an entry of formats.FORMATS, or "auto", the one under which most names fit.
-    The head may be of any size, or missing. A stem that the architecture's options changed is left out where the
-    file's does not fit. Batch counters that old files lack are zero. Pruned weights are zero. Code in the file is run
-    only with `unpickle`, and only where the tensors cannot be had without. Raises ModelError that names what was
-    expected and found.
+    The head may be of any size or for another task ("top.<name>"), or missing; so may what published weights may lack
+    (see `body.Body`). A stem that the architecture's options changed is left out where the file's does not fit. Batch
+    counters that old files lack are zero. Pruned weights are zero. Code in the file is run only with `unpickle`, and
+    only where the tensors cannot be had without. Raises ModelError that names what was expected and found.
     """
     formats = known(format)
-    return fitting(load_file(path, unpickle=unpickle), architecture, formats, where=str(path))
+    return fitting(load_file(weights_in(path), unpickle=unpickle), architecture, formats, where=str(path))
+
+
+def weights_in(path: Path) -> Path:
+    """The file of weights in a folder; any other path as it is. Raises ModelError for a folder without."""
+    if not path.is_dir():
+        return path
+    for name in catalog.WEIGHTS:
+        if (path / name).exists():
+            return path / name
+    raise ModelError(f"{path} is a folder without weights: expected {' or '.join(catalog.WEIGHTS)} in it")
 
 
 def read_projection(path: Path, *, unpickle: bool = False) -> State:
@@ -41,7 +54,7 @@ def fitting(content: Mapping[str, Any], architecture: Word, formats: Sequence[Fo
     found = [(format, folded(tensors(content, format) or {})) for format in formats]
     # Most names known, then fewest unknown, then the first.
     chosen, state = max(
-        found, key=lambda pair: (len(pair[1].keys() & expected.keys()), -len(pair[1].keys() - expected.keys()))
+        found, key=lambda pair: (len(pair[1].keys() & expected.keys()), -len(_unknown(pair[1], expected)))
     )
     if not state.keys() & expected.keys():
         tried = "; ".join(f"{format.name}: {held(content, format)}" for format in formats)
@@ -52,15 +65,29 @@ def fitting(content: Mapping[str, Any], architecture: Word, formats: Sequence[Fo
     for name in expected:
         if name.endswith(".num_batches_tracked"):
             state.setdefault(name, torch.tensor(0))
-    head = {f"{body.head}.weight", f"{body.head}.bias"}
-    absent = set(body.stem) - state.keys()
+    head = {f"{body.head}.weight", f"{body.head}.bias", *(name for name in state if name.startswith(TOP))}
+    absent = {*body.stem, *body.optional} - state.keys()
     misfit = misfits(
         {name: shape for name, shape in expected.items() if name not in head | absent},
         {name: tensor for name, tensor in state.items() if name not in head},
     )
     if misfit:
-        raise ModelError(f"{where} does not fit {architecture} as {chosen.name}: {misfit}")
+        hint = _vocabularies(expected, state)
+        raise ModelError(f"{where} does not fit {architecture} as {chosen.name}: {misfit}{hint}")
     return state
+
+
+def _unknown(state: State, expected: Mapping[str, torch.Size]) -> list[str]:
+    return [name for name in state if name not in expected and not name.startswith(TOP)]
+
+
+def _vocabularies(expected: Mapping[str, torch.Size], state: State) -> str:
+    """The sizes of two vocabularies, where they differ."""
+    for name in state.keys() & expected.keys():
+        theirs, own = len(state[name]) if state[name].dim() else 0, expected[name]
+        if name.endswith("word_embeddings.weight") and theirs != own[0]:
+            return f". Its vocabulary has {theirs} tokens, not {own[0]}: take the architecture's option vocabulary=..."
+    return ""
 
 
 def weights_file(architecture: str, weights: str) -> tuple[str, str]:
@@ -107,3 +134,50 @@ def download_torchvision_weights(architecture: str, weights_root: Path, weights:
                 f"{url} could not be downloaded to {path} ({error}). Run this on a machine with network"
             ) from error
     return path
+
+
+def huggingface_weights(architecture: Word, model: str, weights_root: Path) -> State:
+    """Published weights of a model, for example of "bert-base-uncased", from its folder in `weights_root`.
+
+    Downloads nothing. See `read_checkpoint`. Raises ModelError that names the command which fetches the folder, if it
+    is not there.
+    """
+    folder = weights_root / model
+    if not folder.is_dir():
+        command = f"python -m bench.prepare huggingface:{model}"
+        raise ModelError(f"{folder} is not there: run `{command}` where downloads are allowed")
+    return read_checkpoint(folder, architecture=architecture)
+
+
+def download_huggingface(model: str, weights_root: Path) -> Path:
+    """The model's folder in `weights_root`, with its weights, vocab.txt and config.json, downloaded where not there.
+
+    Every file appears whole, or not at all. Raises ModelError if one cannot be fetched.
+    """
+    folder = weights_root / model
+    if not any((folder / name).exists() for name in catalog.WEIGHTS):
+        _fetch(model, catalog.WEIGHTS, folder)
+    for name in BESIDE:
+        if not (folder / name).exists():
+            _fetch(model, (name,), folder)
+    return folder
+
+
+def _fetch(model: str, names: Sequence[str], folder: Path) -> None:
+    """Download the first of these files that the model has."""
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ModelError(f"huggingface_hub is not installed ({error}): pip install 'ticketbench[text]'") from None
+    for name in names:
+        try:
+            hf_hub_download(model, name, local_dir=folder)
+            return
+        except (OSError, ValueError, EntryNotFoundError) as error:
+            absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+            if absent and name != names[-1]:
+                continue
+            raise ModelError(
+                f"{name} of {model} could not be downloaded to {folder} ({error}). Run this on a machine with network"
+            ) from error

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bench.models.errors import ModelError
@@ -45,6 +46,15 @@ _NORMALISER = (r"normalize\..*",)
 # The query encoder is the network. Its `fc` is a projection (v1: one layer, v2: two), never a classifier.
 _MOCO = (r"module\.encoder_k\..*", r"module\.queue(_ptr)?", r"module\.encoder_q\.fc\..*")
 _PROJECTION = (r"(module\.)?fc\.fc[12]\..*",)
+# Published before LayerNorm's parameters had torch's names, or without heads and then without `bert.`. The decoder of
+# masked tokens shares the word embeddings' weight and the predictions' bias.
+_BERT = (
+    (r"\.gamma$", ".weight"),
+    (r"\.beta$", ".bias"),
+    (r"^(?=(embeddings|encoder|pooler)\.)", "bert."),
+    (r"^cls\.predictions\.(decoder\.(?=bias$))?", "top."),
+    (r"^(?=qa_outputs\.)", "top."),
+)
 
 # Of formats under which equally many names fit, the first is taken.
 FORMATS = (
@@ -70,6 +80,13 @@ FORMATS = (
     Format(name="simclr_ticket", containers=("state_dict", TOP), prefix=r"(module\.)?", dropped=_PROJECTION),
     # Dense weights in ticket files, from which pruning started: Double-Win (`init`) and CV (`init_weight`).
     Format(name="ticket_start", containers=("init", "init_weight"), prefix=r"(module\.)?", dropped=_NORMALISER),
+    # BERT as transformers saves it, old or new, with any head or none: model.safetensors or pytorch_model.bin.
+    Format(
+        name="huggingface",
+        containers=(TOP,),
+        dropped=(r".*\.position_ids", r"cls\.predictions\.decoder\.weight", r"cls\.seq_relationship\..*"),
+        renamed=_BERT,
+    ),
 )
 
 # Names of a file's projection head of two layers, the second group telling which: of MoCo v2's query encoder, and of
@@ -116,7 +133,8 @@ def known(name: str, table: tuple[Format, ...] = FORMATS) -> tuple[Format, ...]:
 def tensors(content: Mapping[str, Any], format: Format) -> State | None:
     """Tensors of a file under `format`, by the network's names; None if no container is there.
 
-    Names without the prefix stay as they are, and so does the second of two names that mean the same.
+    Names without the prefix stay as they are, and so does the second of two names that mean the same, but where both
+    have the same numbers it is left out.
     """
     entries = (content if container == TOP else content.get(container) for container in format.containers)
     inner = next((entry for entry in entries if isinstance(entry, Mapping)), None)
@@ -129,7 +147,9 @@ def tensors(content: Mapping[str, Any], format: Format) -> State | None:
         own = re.sub(f"^(?:{format.prefix})", "", str(name))
         for pattern, replacement in format.renamed:
             own = re.sub(pattern, replacement, own)
-        found[str(name) if own in found else own] = tensor
+        same = found.get(own)
+        if same is None or same.dtype != tensor.dtype or not torch.equal(same, tensor):
+            found[str(name) if own in found else own] = tensor
     return found
 
 

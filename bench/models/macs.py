@@ -14,7 +14,7 @@ from bench.models.network import Network
 
 @torch.no_grad()
 def uses(network: Network, resolution: int) -> dict[str, int]:
-    """Weight name -> multiply-accumulates per weight for one image of `resolution` px.
+    """Weight name -> multiply-accumulates per weight for one image of `resolution` px, or one text of so many tokens.
 
     A weight of a convolution is used once at every position of its output, one of a linear layer once per token.
     Layers in the order in which they run; attention counts its projections, not the products of tokens.
@@ -24,10 +24,9 @@ def uses(network: Network, resolution: int) -> dict[str, int]:
     for name, module in network.body.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.MultiheadAttention):
             hooks.append(module.register_forward_hook(partial(_count, found, name)))
-    weight = next(network.parameters())
     try:
         with evaluation_mode(network):
-            network(torch.zeros(1, 3, resolution, resolution, device=weight.device))
+            network(network.blank(resolution))
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,6 +1,6 @@
 """A network: normaliser, then the architecture's body, whose last linear layer is the head.
 
-For scenes a top that reads the body's feature maps takes the head's place: dense.attach_top.
+A top that reads the body's feature maps may take the head's place: heads.new_head.
 """
 
 from __future__ import annotations
@@ -15,86 +15,85 @@ from torch import Tensor, nn
 from bench import catalog
 from bench.models.body import Body
 from bench.models.errors import ModelError
+from bench.models.normalise import Normalise
 from bench.models.rows import AllRows
 from bench.spec import Prunable, Word
 
 State = dict[str, Tensor]
 TOP = "top."  # begins the names of a head on feature maps
+UNITS = {"images": "px", "texts": "tokens"}
 Made = TypeVar("Made")
 
 
-class Normalise(nn.Module):
-    """Channels minus `mean`, divided by `std`; both are no part of the state dict."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        if min(std) <= 0:
-            raise ValueError(f"normalisation needs std > 0 in every channel, found {std}")
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
-
-
 class Network(nn.Module):
-    """Square images (n, 3, h, h) float in [0, 1] -> logits (n, classes), or what the top makes of the feature maps.
+    """Inputs -> logits (n, classes), or what the top makes of the feature maps.
 
-    `body` is the architecture's own module with its own parameter names; `top` is None for classification. Raises
-    ModelError for images of a side that the architecture cannot read.
+    Inputs are square images (n, 3, h, h) float in [0, 1], or texts (n, 2, l) int64: token ids and segments. `body` is
+    the architecture's own module with its own parameter names; `top` is None where its last linear layer is the head.
+    Raises ModelError for images of a side, or texts of a length, that the architecture cannot read.
     """
 
     all_rows: AllRows  # where there is a top
 
     def __init__(self, body: Body, *, label: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.normalise = Normalise(mean, std)
+        self.reads = body.reads
+        self.normalise = Normalise(mean, std) if self.reads == "images" else nn.Identity()
         self.body = body.module
-        self.label, self.head_name, self.stem_names = label, body.head, body.stem
+        self.label, self.head_name, self.linear = label, body.head, body.linear
+        self.stem_names, self.optional = body.stem, body.optional
         self.smallest, self.largest = body.smallest, body.largest
-        self.stages = body.stages
+        self.stages, self.blocks = body.stages, body.blocks
         self.top: nn.Module | None = None
 
-    def forward(self, images: Tensor) -> Any:
-        check_resolution(self, images.shape[-1])
+    def forward(self, inputs: Tensor) -> Any:
+        check_resolution(self, inputs.shape[-1])
         if self.top is not None:
-            return self.top(self.maps(images), images.shape[-1])
-        return self.body(self.normalise(images))
+            return self.top(self.maps(inputs), inputs)
+        return self.body(self.normalise(inputs))
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Outputs of the body's stages, (n, c, h, h) each, from fine to coarse."""
+    def maps(self, inputs: Tensor) -> list[Tensor]:
+        """Outputs of the body's stages, (n, c, h, h) each, from fine to coarse; of texts (n, l, d)."""
         seen: list[Tensor] = []
         stages = map(self.body.get_submodule, self.stages)
         hooks = [stage.register_forward_hook(lambda _, __, output: seen.append(output)) for stage in stages]
         try:
-            self.body(self.normalise(images))
+            self.body(self.normalise(inputs))
         finally:
             for hook in hooks:
                 hook.remove()
         return seen
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, inputs: Tensor) -> Tensor:
         """Input of the head, (n, d): `head(network)(network.features(x))` equals `network(x)`."""
         seen: list[Tensor] = []
-        hook = head(self).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        hook = head(self).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         try:
-            self(images)
+            self(inputs)
         finally:
             hook.remove()
         return seen[0]
 
+    def blank(self, resolution: int) -> Tensor:
+        """An input of that size, on the network's device: a black image, or a text of one token again and again."""
+        device = next(self.parameters()).device
+        if self.reads == "images":
+            return torch.zeros(1, 3, resolution, resolution, device=device)
+        return torch.ones(1, 2, resolution, dtype=torch.int64, device=device)
+
 
 def check_resolution(network: Network, resolution: int) -> None:
-    """Raise ModelError unless the architecture can read images of `resolution` px."""
-    if network.smallest <= resolution <= (network.largest or resolution):
+    """Raise ModelError unless the architecture can read images of `resolution` px, or texts of so many tokens."""
+    smallest, largest, unit = network.smallest, network.largest, UNITS[network.reads]
+    if smallest <= resolution <= (largest or resolution):
         return
-    readable = f"exactly {network.smallest} px" if network.largest else f"{network.smallest} px and more"
+    readable = f"{smallest} {unit} and more"
+    if largest is not None:
+        readable = f"exactly {smallest} {unit}" if smallest == largest else f"{smallest} to {largest} {unit}"
+    stem = "stem or " if network.reads == "images" else ""
     raise ModelError(
-        f"{network.label} reads images of {readable}, found {resolution} px: "
-        "set the resolution of the data set, or take another stem or architecture"
+        f"{network.label} reads {network.reads} of {readable}, found {resolution} {unit}: "
+        f"set the resolution of the data set, or take another {stem}architecture"
     )
 
 
@@ -117,13 +116,6 @@ def outline(architecture: Word, *, classes: int) -> Body:
 def head_name(architecture: Word) -> str:
     """Name of the last linear layer in the body, for example "fc" or "classifier.6"."""
     return outline(architecture, classes=2).head
-
-
-def replace_head(network: Network, classes: int, *, seed: int) -> None:
-    """Give the network a fresh head for `classes` classes, of torch's default initialisation, in place."""
-    old = head(network)
-    new = seeded(lambda: nn.Linear(old.in_features, classes), seed)
-    network.body.set_submodule(network.head_name, new.to(device=old.weight.device, dtype=old.weight.dtype))
 
 
 def head(network: Network) -> nn.Linear:
@@ -180,19 +172,15 @@ def state(network: Network) -> State:
 def load_state(network: Network, state: Mapping[str, Tensor], *, allow_head_mismatch: bool = False) -> None:
     """Copy `state` into the body and the top, all of it or, if it does not fit, nothing.
 
-    allow_head_mismatch: a head of another size (or none) leaves the network's own head as it is, and so does a stem
-    of another shape (or none) where the network's `stem` option changed it: what is needed to start from other weights.
+    allow_head_mismatch: what is needed to start from other weights. A head of another size, for another task or none
+    leaves the network's own head as it is, and so does a stem of another shape (or none) where the network's `stem`
+    option changed it. What published weights may lack (see Body) may be missing.
     Raises ModelError that counts what does not fit and names the first.
     """
     own = _tensors(network)
     given = dict(state)
     if allow_head_mismatch:
-        names = head_parameters(network)
-        if any(name not in given or given[name].shape != own[name].shape for name in names):
-            given.update((name, own[name]) for name in names)
-        for name in network.stem_names:
-            if name not in given or given[name].shape != own[name].shape:
-                given[name] = own[name]
+        given = _without_other_heads(network, given, own)
     misfit = misfits({name: tensor.shape for name, tensor in own.items()}, given)
     if misfit:
         raise ModelError(f"the weights do not fit {network.label}: {misfit}")
@@ -201,6 +189,17 @@ def load_state(network: Network, state: Mapping[str, Tensor], *, allow_head_mism
         network.top.load_state_dict(
             {name.removeprefix(TOP): tensor for name, tensor in given.items() if name.startswith(TOP)}
         )
+
+
+def _without_other_heads(network: Network, given: State, own: State) -> State:
+    """What is given for the network's own names and for unknown ones, its own where that may differ."""
+    names = head_parameters(network)
+    heads = (TOP, f"{network.head_name}.")
+    given = {name: tensor for name, tensor in given.items() if name in names or not name.startswith(heads)}
+    for kept in (names, *((name,) for name in network.stem_names)):
+        if any(name not in given or given[name].shape != own[name].shape for name in kept):
+            given |= {name: own[name] for name in kept}
+    return {name: own[name] for name in network.optional} | given
 
 
 def misfits(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> str:

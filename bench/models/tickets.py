@@ -34,7 +34,8 @@ def read_ticket(
 ) -> Ticket:
     """The ticket in a file: masks for the weights `names`, which are what the protocol prunes.
 
-    A first convolution without a mask in the file is kept whole, as the studies that do not prune it mean.
+    A first convolution without a mask in the file is kept whole, as the studies that do not prune it mean; so are
+    weights that a published network may lack (see `body.Body`).
     format: an entry of formats.MASK_FORMATS, or "auto", the one with most of the names.
     architecture=None: neither shapes nor the first convolution are known, nor are weights read.
     Raises ModelError for masks that are missing, misshapen or not of zeros and ones, and for masks of weights that
@@ -89,9 +90,9 @@ def _check_bits(path: Path, given: Mapping[str, Tensor]) -> None:
 
 
 def _without_mask(path: Path, given: Mapping[str, Tensor], names: Sequence[str], network: Network | None) -> State:
-    """Masks that keep the first convolution whole, if only it has none. Raises ModelError for other names."""
+    """Masks that keep weights whole that may be without one. Raises ModelError for other names."""
     missing = [name for name in names if name not in given]
-    if network is None or not set(missing) <= set(_optional(network)["first_conv"]):
+    if network is None or not set(missing) <= {*_optional(network)["first_conv"], *network.optional}:
         hint = _option(missing, network, value=False)
         raise ModelError(f"{path} has no masks for {len(missing)} of {len(names)} weights, {first(missing)}{hint}")
     own = dict(network.body.named_parameters())

@@ -21,8 +21,8 @@ from bench.perf import Unavailable
 from bench.store import write_json
 
 BENCHMARKS = ("plan", "analysis", "loader", "mask", "train", "attack", "start")
-# What needs more than Python: SLURM's programs.
-ON_REQUEST = ("slurm",)
+# What needs more than the suite does: transformers, SLURM's programs.
+ON_REQUEST = ("text", "slurm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

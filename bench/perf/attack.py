@@ -33,7 +33,7 @@ ATTACKS = tuple(Attack(epsilon_255=size, step_255=size / 4, steps=20, restarts=3
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -97,7 +97,7 @@ def evaluations(net: nn.Module, found: list[Batch], attack: Attack) -> dict[str,
         cases[torchattacks.NAME] = lambda: worst_case(net, found, starts, borrowed)
     cases["suite, same runs"] = lambda: suite(net, found, attack, margin=False)
     cases["suite"] = lambda: suite(net, found, attack, margin=True)
-    if found[0].images.is_cuda:
+    if found[0].inputs.is_cuda:
         # No case is compiled: the batch shrinks from step to step, and every size is compiled anew.
         cases["suite, bf16"] = lambda: narrow(net, found, attack)
     return cases
@@ -105,7 +105,7 @@ def evaluations(net: nn.Module, found: list[Batch], attack: Attack) -> dict[str,
 
 def start(batch: Batch, attack: Attack, restart: int) -> Tensor:
     """The metric's noise, so that both start where the other does."""
-    noise = random_noise(tuple(batch.images.shape), attack, seed=SEED, indices=batch.indices, draw=restart)
+    noise = random_noise(tuple(batch.inputs.shape), attack, seed=SEED, indices=batch.indices, draw=restart)
     assert noise is not None
     return noise
 
@@ -126,8 +126,8 @@ def worst_case(
     """Share of the images that are right clean and after every restart."""
     right = []
     for batch, noises in zip(found, starts, strict=True):
-        images = [batch.images] + [
-            torchattacks.from_start(attack, batch.images, batch.labels, noise) for noise in noises
+        images = [batch.inputs] + [
+            torchattacks.from_start(attack, batch.inputs, batch.labels, noise) for noise in noises
         ]
         with torch.no_grad():
             right.append(torch.stack([net(points).argmax(dim=1) == batch.labels for points in images]).all(dim=0))

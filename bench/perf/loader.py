@@ -89,7 +89,7 @@ def small_cases(folder: Path, *, n: int) -> dict[str, Epoch]:
     return {
         "torch DataLoader, torchvision": torch_small(pixels, labels),
         "FFCV pipeline": ffcv_small(file),
-        "resident": counted(lambda: (batch.images for batch in resident.batches(view, 0, 0, levels=levels))),
+        "resident": counted(lambda: (batch.inputs for batch in resident.batches(view, 0, 0, levels=levels))),
     }
 
 
@@ -108,7 +108,7 @@ def large_cases(folder: Path, *, n: int) -> dict[str, Epoch]:
         "torch DataLoader, torchvision": torch_large(folder / "large"),
         "FFCV pipeline, bytes": ffcv_large(file),
         "stream, bytes": counted(lambda: (pixels for _, pixels in stream.decoded(view, 0, 0, torch.uint8))),
-        "stream": counted(lambda: (batch.images for batch in stream.batches(view, 0, 0))),
+        "stream": counted(lambda: (batch.inputs for batch in stream.batches(view, 0, 0))),
     }
 
 

@@ -37,9 +37,9 @@ CASES = ((Word("resnet20"), 64, 128), (Word("resnet18", (("stem", "cifar"),)), 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
-    """Images (n, 3, 32, 32) in [0, 1], labels (n,), positions (n,)."""
+    """What the network reads: images (n, 3, 32, 32) in [0, 1]; labels (n,), positions (n,)."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -67,7 +67,7 @@ def run(repeats: int, quick: bool) -> list[dict[str, Any]]:
 def examples(n: int, device: str) -> Examples:
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.rand(n, 3, 32, 32, generator=generator), torch.randint(10, (n,), generator=generator)
-    return Examples(images=images.to(device), labels=labels.to(device), indices=torch.arange(n, device=device))
+    return Examples(inputs=images.to(device), labels=labels.to(device), indices=torch.arange(n, device=device))
 
 
 def steps(network: Network, batch: Examples) -> dict[str, Callable[[], object]]:
@@ -80,7 +80,7 @@ def steps(network: Network, batch: Examples) -> dict[str, Callable[[], object]]:
         cases[torchattacks.NAME] = training(borrowed, batch, by(attack))
     cases["suite"] = training(copy.deepcopy(network), batch, adversarial.loss)
     cases["suite, train mode"] = training(copy.deepcopy(network), batch, adversarial.loss, unfolded)
-    if batch.images.is_cuda:
+    if batch.inputs.is_cuda:
         narrow = dataclasses.replace(RECIPE, precision="bf16")
         cases["suite, bf16"] = training(copy.deepcopy(network), batch, adversarial.loss, narrow)
         cases["suite, compiled"] = training(compiled(network), batch, adversarial.loss)
@@ -139,13 +139,13 @@ def passes(network: nn.Module, batch: Examples) -> dict[str, Callable[[], object
     whole, plain, fast = copy.deepcopy(network), copy.deepcopy(network).eval(), folded(network)
     for frozen in (plain, fast):
         frozen.requires_grad_(False)
-    points = batch.images.clone().requires_grad_()
+    points = batch.inputs.clone().requires_grad_()
 
     def to_images(frozen: nn.Module) -> object:
         return torch.autograd.grad(F.cross_entropy(frozen(points), batch.labels), points)
 
     def to_parameters() -> object:
-        return torch.autograd.grad(F.cross_entropy(whole(batch.images), batch.labels), list(whole.parameters()))
+        return torch.autograd.grad(F.cross_entropy(whole(batch.inputs), batch.labels), list(whole.parameters()))
 
     return {TO_IMAGES: lambda: to_images(plain), FOLDED: lambda: to_images(fast), WHOLE: to_parameters}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from bench import words
-from bench.catalog import ARCHITECTURES, LOADERS, TABLES
+from bench.catalog import ARCHITECTURES, LOADERS, PRETRAININGS, TABLES, TASKS, described
 from bench.grid import Grid, GridError
 from bench.inputs import describe_data
 from bench.spec import (
@@ -125,8 +125,7 @@ class Builder:
         data, recipe = parameters.data, getattr(parameters, "recipe", None)
         if data is None:
             return
-        if data.task != "classification":
-            self._check_dense(parameters, data)
+        self._check_task(parameters, data)
         known = LOADERS[data.loader].augmentations
         for word in recipe.augmentation if recipe is not None else ():
             if word not in known:
@@ -136,7 +135,8 @@ class Builder:
                     "augmentation for the recipe"
                 )
         architecture = parameters.architecture
-        sides = ARCHITECTURES[architecture.name].sides.get(str(dict(architecture.options).get("stem")), (1, None))
+        entry = ARCHITECTURES[architecture.name]
+        sides = entry.sides.get(str(dict(architecture.options).get("stem", "")), (1, None))
         if data.resolution < sides[0] or (sides[1] is not None and data.resolution > sides[1]):
             wanted = f"exactly {sides[0]}" if sides[1] == sides[0] else f"at least {sides[0]}"
             raise GridError(
@@ -144,20 +144,30 @@ class Builder:
                 f"{data.resolution} here; choose another stem or data set, or override data.imagenet_stem_resolution"
             )
 
-    def _check_dense(self, parameters: Parameters, data: Data) -> None:
-        """What segmentation and detection cannot be combined with."""
+    def _check_task(self, parameters: Parameters, data: Data) -> None:
+        """What the set's task cannot be combined with."""
+        task, recipe = TASKS[data.task], getattr(parameters, "recipe", None)
+        network = ARCHITECTURES[parameters.architecture.name]
+        vocabulary = dict(parameters.architecture.options).get("vocabulary", "")
         problem = ""
         if isinstance(parameters, PretrainParameters):
-            problem = "is no set to pre-train on: source is a classification set"
-        elif isinstance(parameters, PruneParameters) and parameters.pruner.name != "imp":
+            if data.task not in (tasks := PRETRAININGS[parameters.pretraining.name].tasks):
+                problem = f"is no set to pre-train on by {parameters.pretraining}: source is a {' or '.join(tasks)} set"
+        elif isinstance(parameters, PruneParameters) and parameters.pruner.name != "imp" and not task.logits:
             problem = f"cannot be pruned on by {parameters.pruner.name}, whose scores are of a classification loss"
-        elif isinstance(parameters, TransferParameters) and parameters.transfer != "finetune":
-            problem = f"has no transfer {parameters.transfer}: a head on feature maps is trained with the network"
-        recipe = getattr(parameters, "recipe", None)
-        if recipe is not None and (recipe.attack is not None or recipe.sigma or recipe.contrast is not None):
-            problem = "is trained on images as they are: no attack, no sigma, no contrast"
-        if not ARCHITECTURES[parameters.architecture.name].stages:
+        elif isinstance(parameters, TransferParameters) and parameters.transfer != "finetune" and not task.logits:
+            problem = f"has no transfer {parameters.transfer}: its head is trained with the network"
+        if recipe is not None and task.clean and (recipe.attack is not None or recipe.sigma or recipe.contrast):
+            problem = "is trained on examples as they are: no attack, no sigma, no contrast"
+        if recipe is not None and not data.validation and recipe.select != ("last",):
+            problem = f"holds nothing out to select by: select is [last], not {list(recipe.select)}"
+        if network.reads != task.reads:
+            problem = f"is a set of {task.reads}, and {parameters.architecture} reads {network.reads}"
+        elif task.top and task.reads == "images" and not network.stages:
             problem = f"needs feature maps at several strides, which {parameters.architecture} does not name"
+        elif (words_of := described(data.dataset).vocabulary) != vocabulary and network.reads == "texts":
+            architecture = f"{parameters.architecture.name}(vocabulary={words_of})"
+            problem = f"is written in the vocabulary {words_of}: take {architecture}"
         if problem:
             raise GridError(f"{self.grid.path}: {data.dataset} ({data.task}) {problem}; exclude the pair")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import METRICS
+from bench.catalog import METRICS, described, split_of
 from bench.entries import Metric
 from bench.grid import GridError
 from bench.inputs import file_digest
@@ -22,13 +22,15 @@ RESOLVED = ("epsilon", "norm", "steps", "restarts", "examples", "against", "feat
 def evaluations(builder: Builder, cell: Cell, transfer: Stage) -> Iterator[tuple[Word, str | None, str]]:
     """(word of the grid, selection, key) of every evaluation of the cell, in the grid's order.
 
-    A metric measures the sets of its task. Raises GridError where none of the grid's measures the cell's set.
+    A metric measures the sets of its tasks that have the split it reads. Raises GridError where none of the grid's
+    measures the cell's set.
     """
     assert isinstance(transfer.parameters, TransferParameters)
     task = transfer.parameters.data.task
-    words = [word for word in builder.grid.evaluate if METRICS[word.name].task == task]
+    splits = ("train", "test", *described(cell.dataset).splits)
+    words = [word for word in builder.grid.evaluate if task in METRICS[word.name].tasks and split_of(word) in splits]
     if not words:
-        known = ", ".join(name for name, entry in METRICS.items() if entry.task == task)
+        known = ", ".join(name for name, entry in METRICS.items() if task in entry.tasks)
         raise GridError(
             f"{builder.grid.path}: evaluate names nothing that measures {cell.dataset} ({task}): add {known}"
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.catalog import PRETRAININGS
+from bench.catalog import ARCHITECTURES, PRETRAININGS, WEIGHTS
+from bench.grid import GridError
 from bench.inputs import file_digest
 from bench.planning.builder import Builder
 from bench.spec import Cell, PretrainParameters, Recipe, Stage, Word
@@ -17,11 +18,18 @@ def pretrain(builder: Builder, cell: Cell) -> Stage:
 
 def _pretrain(builder: Builder, cell: Cell) -> Stage:
     pretraining, recipe, digest, path = cell.pretraining, None, None, None
+    network, weights = ARCHITECTURES[cell.architecture.name].reads, PRETRAININGS[pretraining.name].reads
+    if weights not in ("", network):
+        raise GridError(
+            f"{builder.grid.path}: pretraining {pretraining} is of networks that read {weights}, {cell.architecture} "
+            f"reads {network}; exclude the pair"
+        )
     if PRETRAININGS[pretraining.name].trains:
         # Options of the word (epsilon, sigma) are in the recipe.
         pretraining, recipe = Word(pretraining.name, (), pretraining.label), pretrain_recipe(builder, cell)
     elif pretraining.name == "checkpoint":
         path = str(pretraining["path"])
+        path = next((str(inside) for name in WEIGHTS if (inside := Path(path) / name).is_file()), path)
         # A supervised file is read as every file was before words told how weights were trained.
         kept = tuple((name, value) for name, value in pretraining.options if name != "path" and value != "supervised")
         pretraining, digest = Word("checkpoint", kept), file_digest(Path(path), f"pretraining {pretraining}")

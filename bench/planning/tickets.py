@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import words
-from bench.catalog import PRETRAININGS, PRUNERS
+from bench.catalog import ARCHITECTURES, DATASETS, PRETRAININGS, PRUNERS
 from bench.grid import GridError
 from bench.inputs import file_digest
 from bench.planning.builder import Builder
@@ -39,6 +39,7 @@ def ticket(builder: Builder, cell: Cell, pretrain: Stage) -> Ticket:
 
 
 def _found(builder: Builder, cell: Cell, pretrain: Stage) -> Ticket:
+    cell = _searched(builder, cell)
     entry = PRUNERS[cell.pruner.name]
     if not entry.iterative:
         return Ticket(_one_shot(builder, cell, pretrain))
@@ -57,6 +58,27 @@ def _found(builder: Builder, cell: Cell, pretrain: Stage) -> Ticket:
         trained = isinstance(mask.parameters, PruneParameters) and mask.parameters.recipe is not None
         return Ticket(mask, mask if trained else None)
     return Ticket(mask, _rewind_point(builder, cell, pretrain))
+
+
+def _searched(builder: Builder, cell: Cell) -> Cell:
+    """The cell whose ticket this one takes: that of the data set that the pruner's `on` names, or the cell itself."""
+    on = str(dict(cell.pruner.options).get("on", ""))
+    if on in ("", "upstream", "downstream"):
+        return cell
+    if dict(cell.pruner.options).get("rewind") == "prunable":
+        raise GridError(
+            f"{builder.grid.path}: pruner {cell.pruner}: rewind=prunable goes on with the head of the set that was "
+            "searched: write on=downstream"
+        )
+    try:
+        dataset = builder.word("dataset", on)
+    except GridError as error:
+        hint = words.suggestion(on, ["upstream", "downstream", *DATASETS])
+        raise GridError(f"{builder.grid.path}: pruner {cell.pruner}: on={on} names no set {hint}") from error
+    given = {**dict(cell.pruner.options), "on": "downstream"}
+    there = {name: value for name, value in given.items() if value is not None}
+    pruner = builder.once(("on", id(cell.pruner)), lambda: words.word(cell.pruner.name, there, "pruner", PRUNERS))
+    return dataclasses.replace(cell, dataset=dataset, pruner=pruner)
 
 
 def _one_shot(builder: Builder, cell: Cell, pretrain: Stage) -> Stage:
@@ -212,7 +234,13 @@ def _control(builder: Builder, cell: Cell, pretrain: Stage, found: Ticket, contr
         seed=None if control == "reversed" else cell.seed,
     )
     inputs = {"pretrain": pretrain.key, "ticket": found.mask.key}
-    if found.start is not None and control == "shuffled":
+    if control == "permuted_layers" and not ARCHITECTURES[cell.architecture.name].blocks:
+        known = ", ".join(name for name, entry in ARCHITECTURES.items() if entry.blocks)
+        raise GridError(
+            f"{builder.grid.path}: pruner {cell.pruner}: {cell.architecture} has no blocks of equal shapes to permute "
+            f"(known: {known}); exclude the pair"
+        )
+    if found.start is not None and control in ("shuffled", "permuted_layers"):
         inputs["start"] = found.start.key
     stage = builder.add("prune", parameters, inputs)
     return Ticket(stage, found.start if control == "reversed" else stage)

@@ -13,10 +13,10 @@ from bench.spec import Scalar
 
 
 class Batch(Protocol):
-    """Images (n, 3, h, h) in [0, 1] and labels (n,) on the network's device."""
+    """What the network reads and labels (n,), on its device."""
 
     @property
-    def images(self) -> Tensor: ...
+    def inputs(self) -> Tensor: ...
     @property
     def labels(self) -> Tensor: ...
 

@@ -23,7 +23,7 @@ def leaves(network: Network, names: Sequence[str]) -> dict[str, Tensor]:
 def loss(network: Network, weights: Mapping[str, Tensor], batch: Batch, *, temperature: float = 1.0) -> Tensor:
     """Sum over the batch of the cross-entropy of logits / temperature, with `weights` in place of the body's own."""
     in_place = {f"body.{name}": weight for name, weight in weights.items()}
-    logits: Tensor = torch.func.functional_call(network, in_place, (batch.images,))
+    logits: Tensor = torch.func.functional_call(network, in_place, (batch.inputs,))
     return F.cross_entropy(logits / temperature, batch.labels, reduction="sum")
 
 

@@ -20,8 +20,8 @@ SECTIONS: dict[str, type | None] = {
     "pretrain": Recipe, "prune": Recipe, "transfer": Recipe, "attack": Attack, "data": None,
 }
 DATA_FIELDS = (
-    "loader", "imagenet_stem_resolution", "small_resolution", "dense_resolution", "validation_rule", "fraction_rule",
-    "attack_examples",
+    "loader", "imagenet_stem_resolution", "small_resolution", "dense_resolution", "text_length", "validation_rule",
+    "fraction_rule", "attack_examples",
 )  # fmt: skip
 # Records within a recipe, whose fields change only where a recipe has them; and those within them.
 NESTED: dict[str, type] = {"attack": Attack, "validation_attack": Attack, "contrast": Contrast}

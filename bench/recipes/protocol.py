@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.catalog import LOADERS, described
+from bench.catalog import LOADERS, TASKS, described
 from bench.ladder import Ladder
 from bench.spec import Attack, Prunable, Recipe, Word
 
-VALIDATION_RULES = ("stratified", "last")
+VALIDATION_RULES = ("stratified", "last", "none")
 # Fields that say nothing of a recipe without labels: an override of the section leaves them as they are there.
 LABELLED = ("augmentation", "select", "select_from", "sigma", "trades_beta")
 FRACTION_RULES = ("stratified", "first_n")
@@ -33,6 +33,8 @@ class Protocol:
     upstream_stem  "own": pre-training and upstream masks are of the cell's architecture; "imagenet": of its form with
                    the ImageNet stem, from which all but the stem is taken over
     dense_resolution   largest side of the images of segmentation and detection
+    text_length    most tokens of a text
+    validation_rule   which examples are held out of the training set: by class, the last ones, or "none"
     imagenet_stem_resolution   input side of networks with the ImageNet stem; the others take the set's own,
                    at most small_resolution
     attack         of evaluations
@@ -53,6 +55,7 @@ class Protocol:
     imp_objective: str = "pretraining"
     upstream_stem: str = "own"
     dense_resolution: int = 513
+    text_length: int = 512
     imagenet_stem_resolution: int = 224
     small_resolution: int = 64
     validation_rule: str = "stratified"
@@ -68,13 +71,15 @@ class Protocol:
             raise ValueError("attacks of evaluations run with batchnorm eval")
         choices = {
             "upstream_stem": ("own", "imagenet"), "validation_rule": VALIDATION_RULES, "fraction_rule": FRACTION_RULES,
-            "loader": (None, *(name for name, entry in LOADERS.items() if not entry.dense)),
+            "loader": (None, *(name for name in LOADERS if name not in {task.loader for task in TASKS.values()})),
         }
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} {value!r} (known: {', '.join(map(str, known))})")
         if min(self.imagenet_stem_resolution, self.small_resolution, self.dense_resolution) < 1:
             raise ValueError("a resolution is a positive number of pixels")
+        if self.text_length < 2:
+            raise ValueError("text_length counts tokens, the first and the last one of a text among them")
 
 
 def recipe_of(table: Mapping[str, Recipe], name: str, dataset: Word) -> Recipe | None:

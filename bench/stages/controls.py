@@ -17,7 +17,8 @@ def run(parameters: PruneParameters, inputs: Mapping[str, Artifact], folder: Pat
     """mask.safetensors and ticket.json, and start.safetensors where the control has weights of its own.
 
     reinitialised: a fresh random initialisation; shuffled: the starting weights permuted within each prunable layer;
-    reversed: the complement of the mask on the same weights.
+    permuted_layers: the prunable weights of whole blocks exchanged; reversed: the complement of the mask on the same
+    weights.
     """
     mask = weights.load_masks(inputs["ticket"])
     if parameters.control == "reversed":
@@ -26,6 +27,10 @@ def run(parameters: PruneParameters, inputs: Mapping[str, Artifact], folder: Pat
         state = weights.load_start(inputs)
         shuffled = controls.shuffled(state, tuple(mask), seed=derive(parameters.seed or 0, "shuffled"))
         weights.save_weights(folder, shuffled, weights.START)
+    elif parameters.control == "permuted_layers":
+        state, seed = weights.load_start(inputs), derive(parameters.seed or 0, "permuted layers")
+        blocks = models.outline(parameters.architecture, classes=2).blocks
+        weights.save_weights(folder, controls.permuted_layers(state, tuple(mask), blocks, seed=seed), weights.START)
     else:
         seed = derive(parameters.seed or 0, "reinitialised")
         network = networks.build(parameters.architecture, None, parameters.source_classes, seed=seed)

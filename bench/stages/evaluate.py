@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from bench.catalog import METRICS, load
+from bench.catalog import METRICS, load, split_of
 from bench.corruptions import CORRUPTIONS, SEVERITIES
 from bench.data.corrupted import corrupted
 from bench.data.subset import take_examples
@@ -38,7 +38,7 @@ def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: 
     network, masks = subject(parameters, inputs, context)
     network.to(context.device).eval().requires_grad_(False)
     batch = BATCH if data.resolution <= LARGE_RESOLUTION else LARGE_BATCH
-    split = plain_split(data, entry.split, batch, context, examples=parameters.examples)
+    split = plain_split(data, split_of(parameters.metric), batch, context, examples=parameters.examples)
 
     def pause() -> None:
         if context.run.stop():
@@ -61,7 +61,7 @@ def run(parameters: EvaluateParameters, inputs: Mapping[str, Artifact], folder: 
         "metrics": found.metrics,
         "details": found.details,
         "flags": found.flags,
-        "n_examples": split.n_examples,
+        "n_examples": split.n_examples if found.n_examples is None else found.n_examples,
         "ticket": {name: value for name, value in ticket.items() if name not in BY_LAYER},
     }
     weights.save_summary(folder, "metrics.json", summary)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from bench import models
-from bench.catalog import LOSSES, METRICS, load
+from bench import catalog, models
 from bench.data import Split
-from bench.metrics import accuracy, robust
+from bench.metrics import robust
 from bench.metrics.evaluation import Conditions
 from bench.spec import Data, Recipe, Word
 from bench.stages.context import Context
@@ -28,7 +27,9 @@ def pretrained(
 ) -> models.Network:
     """The network with the pre-trained weights; its head is the source's."""
     network = build(architecture, data, classes, seed=0)
-    models.load_state(network, state)
+    if data is not None and catalog.TASKS[data.task].top:
+        models.new_head(network, data.task, data.classes, resolution=data.resolution, seed=0)
+    models.load_state(network, state, allow_head_mismatch=True)
     return network.to(context.device)
 
 
@@ -37,61 +38,53 @@ def downstream(
 ) -> models.Network:
     """The pre-trained network with a new random head for the downstream task, drawn from the seed.
 
-    So is a stem that the pre-trained network has in another form.
+    So is a stem that the pre-trained network has in another form. The pre-trained head stays where the task keeps it.
     """
     network = build(architecture, data, source_classes, seed=derive(seed, "stem"))
     models.load_state(network, state, allow_head_mismatch=True)
     new_head(network, data, seed=derive(seed, "head"))
+    if catalog.TASKS[data.task].keeps_head:
+        models.load_state(network, state, allow_head_mismatch=True)
     return network.to(context.device)
 
 
 def transferred(architecture: Word, data: Data, state: Mapping[str, Tensor], context: Context) -> models.Network:
     """A downstream network of these weights, those of its head too."""
     network = build(architecture, data, data.classes, seed=0)
-    if data.task != "classification":
+    if catalog.TASKS[data.task].top:
         new_head(network, data, seed=0)
     models.load_state(network, state)
     return network.to(context.device)
 
 
 def new_head(network: models.Network, data: Data, *, seed: int) -> None:
-    """Give the network a fresh head for the set's task, in place: a linear layer, or one on maps of features."""
-    if data.task == "classification":
-        models.replace_head(network, data.classes, seed=seed)
-    else:
-        models.attach_top(network, data.task, data.classes, resolution=data.resolution, seed=seed)
+    """Give the network a fresh head for the set's task, in place."""
+    models.new_head(network, data.task, data.classes, resolution=data.resolution, seed=seed)
 
 
 def objective(recipe: Recipe, task: str = "classification") -> Loss:
     """The loss of the set's task, or the one that the recipe asks for: noise, an attack, TRADES, contrast."""
-    name = "smoothing" if recipe.sigma else "standard"
-    if task != "classification":
-        name = task
+    name = catalog.TASKS[task].loss or ("smoothing" if recipe.sigma else "standard")
     if recipe.attack is not None:
         name = "trades" if recipe.trades_beta else "adversarial"
     if recipe.contrast is not None:
         name = "moco" if recipe.contrast.queue else "simclr"
-    loss: Loss = load(LOSSES[name].module).loss
+    loss: Loss = catalog.load(catalog.LOSSES[name].module).loss
     return loss
 
 
-def validators(split: Split, recipe: Recipe, seed: int, task: str = "classification") -> Validate:
-    """Numbers on a split in [0, 1] by their name in the history: what measures the task.
+def validators(split: Split, recipe: Recipe, seed: int, data: Data) -> Validate:
+    """Numbers on a split by their name in the history: what the set is judged by, first.
 
-    Of classification that is the accuracy, clean and under the recipe's validation attack.
+    Of images to classify, their accuracy under the recipe's validation attack too.
     """
-    if task != "classification":
-        metric = load(METRICS[task].module)
-        first = next(iter(METRICS[task].reports))
-        return {
-            f"validation_{first}": lambda network: metric.evaluate(
-                network, Conditions(batches=lambda: split.batches(0))
-            ).metrics[first]
-        }
+    task = catalog.TASKS[data.task]
+    metric = catalog.load(catalog.METRICS[task.metric].module)
+    first = next(iter(catalog.reports(Word(task.metric), data.dataset)))
 
     def clean(network: nn.Module) -> float:
-        found = accuracy.evaluate(network, Conditions(batches=lambda: split.batches(0)))
-        return found.metrics["accuracy"]
+        found = metric.evaluate(network, Conditions(batches=lambda: split.batches(0)))
+        return float(found.metrics[first])
 
     def attacked(network: nn.Module) -> float:
         # The same starts after every epoch, and no second attack by margin: epochs are compared, not certified.
@@ -103,4 +96,4 @@ def validators(split: Split, recipe: Recipe, seed: int, task: str = "classificat
         )
         return robust.evaluate(network, conditions).metrics["pgd_accuracy"]
 
-    return {"validation_accuracy": clean, "robust_validation_accuracy": attacked}
+    return {f"validation_{first}": clean, "robust_validation_accuracy": attacked}

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from bench import models
+from bench.catalog import TASKS
 from bench.models import external
 from bench.models.contrastive import Contrastive
 from bench.spec import PretrainParameters
@@ -26,11 +29,15 @@ def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: 
     seed = derive(parameters.seed, "initialisation")
     seen = contrastive.seen(data, recipe)
     network = networks.build(parameters.architecture, seen, parameters.classes, seed=seed)
+    read: Mapping[str, Tensor] = {}
     if name == "torchvision":
-        published = external.torchvision_weights(
+        read = external.torchvision_weights(
             parameters.architecture, str(parameters.pretraining["weights"]), context.data_root / "weights"
         )
-        models.load_state(network, published, allow_head_mismatch=True)
+    elif name == "huggingface":
+        read = external.huggingface_weights(
+            parameters.architecture, str(parameters.pretraining["model"]), context.data_root / "weights"
+        )
     elif name == "checkpoint":
         path = Path(str(parameters.path))
         check_digest(path, parameters.digest)
@@ -41,11 +48,14 @@ def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: 
             format=str(options["format"]),
             unpickle=bool(options["unpickle"]),
         )
-        models.load_state(network, read, allow_head_mismatch=True)
         if options.get("method", "supervised") != "supervised":
             head = external.read_projection(path, unpickle=bool(options["unpickle"]))
             if head:
                 weights.save_weights(folder, head, contrastive.PROJECTION)
+    if read:
+        models.load_state(network, read, allow_head_mismatch=True)
+    if data is not None and TASKS[data.task].top:
+        networks.new_head(network, data, seed=derive(seed, "head"))
     network.to(context.device)
     if data is not None and recipe is not None:
         seed = derive(parameters.seed, "pretraining")
@@ -54,7 +64,9 @@ def run(parameters: PretrainParameters, inputs: Mapping[str, Artifact], folder: 
         weights.save_summary(folder, "history.json", trained.history)
         if isinstance(learner, Contrastive):
             contrastive.save_projection(learner, folder)
-    weights.save_weights(folder, models.state(network))
+    # A head on maps of features that a file holds stays with its weights, for the tasks that keep it.
+    tops = {name: tensor for name, tensor in read.items() if name.startswith(models.TOP)}
+    weights.save_weights(folder, {**tops, **models.state(network)})
 
 
 def check_digest(path: Path, digest: str | None) -> None:

@@ -59,6 +59,9 @@ def starting_network(
             # Its head may be of another task; the new one replaces it anyway.
             heads = (f"{models.head_name(parameters.architecture)}.", models.TOP)
             started = weights.load_weights(inputs[role], weights.START)
+            if inputs[role].manifest["stage"]["parameters"]["control"] == "reinitialised":
+                # Where no weight is pre-trained there is no head to keep.
+                state = {name: value for name, value in state.items() if not name.startswith(models.TOP)}
             state |= {name: value for name, value in started.items() if not name.startswith(heads)}
             break
     network = networks.downstream(parameters.architecture, data, source, state, parameters.seed, context)
@@ -124,7 +127,7 @@ def whole_states(network: models.Network, heads: Mapping[str, dict[str, Tensor]]
 class FeatureBatch(NamedTuple):
     """A batch of frozen features; `images` is what the head reads, (n, d) float32."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -139,8 +142,8 @@ def features(network: models.Network, split: Split, recipe: Recipe) -> tuple[Ten
         network.to(memory_format=torch.channels_last)
     values, labels = [], []
     for batch in split.batches(0):
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            values.append(network.features(batch.images).float())
+        with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            values.append(network.features(batch.inputs).float())
         labels.append(batch.labels)
     return torch.cat(values), torch.cat(labels)
 

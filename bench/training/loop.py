@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
 import time
 from collections import ChainMap
@@ -24,11 +25,8 @@ from bench.training.seeding import derive, seed_step
 from bench.training.state import Best, Run, State, restore, save
 
 Loss = Callable[..., tuple[Tensor, Tensor]]
-# What a selection compares, by the name it has in the history: the first that the validators hold.
-MEASURES = {
-    "best_validation": ("validation_accuracy", "validation_mean_iou", "validation_ap"),
-    ROBUST: ("robust_validation_accuracy",),
-}
+# What a selection compares begins so in the history; of the validators the first such counts.
+MEASURES = {"best_validation": "validation_", ROBUST: "robust_validation_"}
 # What is measured of features that are trained without labels; it selects nothing.
 PROBES = ("knn_accuracy", "linear_accuracy")
 Validate = Mapping[str, Callable[[nn.Module], float]]
@@ -115,7 +113,8 @@ def train(
         # A float64 sum carried through the checkpoint: the same additions in the same order, interrupted or not.
         losses = torch.tensor(state.loss_sum, dtype=torch.float64, device=run.device)
         with batchnorm_momentum(network, recipe.batchnorm_momentum), shared_layers(network, rows):
-            for step, batch in enumerate(batches.batches(epoch, first), start=first):
+            left = itertools.islice(batches.batches(epoch, first), per_epoch - first)
+            for step, batch in enumerate(left, start=first):
                 set_lr(optimizer, recipe, state.step, per_epoch)
                 rows.set(min(recipe.batch_size, batches.n_examples - step * recipe.batch_size), len(batch.labels))
                 losses += one_step(
@@ -147,7 +146,8 @@ def count_steps(batches: Batches, recipe: Recipe) -> tuple[int, int]:
         raise ValueError(
             f"{batches.n_examples} examples make no batch of {recipe.batch_size} with drop_last; lower batch_size"
         )
-    return batches.steps_per_epoch, batches.steps_per_epoch * recipe.epochs
+    per_epoch = min(batches.steps_per_epoch, recipe.epoch_steps or batches.steps_per_epoch)
+    return per_epoch, per_epoch * recipe.epochs
 
 
 def shared_layers(network: nn.Module, rows: distributed.Rows) -> AbstractContextManager[None]:
@@ -203,14 +203,14 @@ def one_step(
 ) -> Tensor:
     """One update; returns the detached loss of the whole batch without waiting for the device."""
     seed_step(seed, step)
-    images = (
-        batch.images.to(memory_format=torch.channels_last)
-        if recipe.channels_last and batch.images.dim() == 4
-        else batch.images
+    inputs = (
+        batch.inputs.to(memory_format=torch.channels_last)
+        if recipe.channels_last and batch.inputs.dim() == 4
+        else batch.inputs
     )
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         value, _ = loss(
-            network, images, batch.labels, recipe=recipe, seed=derive(seed, "attack"), step=step, indices=batch.indices
+            network, inputs, batch.labels, recipe=recipe, seed=derive(seed, "attack"), step=step, indices=batch.indices
         )
     optimizer.zero_grad(set_to_none=True)
     if rows.world_size > 1:
@@ -222,9 +222,11 @@ def one_step(
         report = torch.stack([value, torch.full_like(value, stop.asked())])
         value, asked = distributed.combine(trained, report)
         stop.told(asked)
-    if holder is not None and recipe.optimizer == "lars":
-        # Its step is scaled by the norm of the layer's gradient, of which pruned weights are no part.
+    if holder is not None and (recipe.optimizer == "lars" or recipe.clip_norm):
+        # The step is scaled by the norm of a gradient, of which pruned weights are no part.
         holder.mask_gradients_()
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip_norm)
     optimizer.step()
     return value
 
@@ -249,13 +251,13 @@ def end_epoch(
         )
     network.eval()
     held = validate or {}
-    for selection, measures in MEASURES.items():
+    for selection, prefix in MEASURES.items():
         wanted = selection in recipe.select
         # A recipe of fewer epochs than the first that may be selected selects among its last.
         due = wanted and epoch >= min(recipe.select_from, recipe.epochs)
         if selection == "best_validation":
             due = due or epoch == recipe.epochs
-        measure = next((name for name in measures if name in held), None)
+        measure = next((name for name in held if name.startswith(prefix)), None)
         if measure is None or not due:
             continue
         record[measure] = distributed.number_from_first(held[measure](network), run.world_size, run.device)

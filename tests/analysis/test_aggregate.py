@@ -76,7 +76,16 @@ def test_other_metrics_are_ratios_to_dense(row, metric, higher, dense, value, sc
 
 
 @pytest.mark.parametrize(
-    ("dataset", "chance"), [("toy(of=cifar100)", 0.01), ("folder(name=birds, classes=4)", 0.25), ("digits", 0.1)]
+    ("dataset", "chance"),
+    [
+        ("toy(of=cifar100)", 0.01),
+        ("folder(name=birds, classes=4)", 0.25),
+        ("digits", 0.1),
+        ("rte", 0.5),
+        ("toy(of=mnli)", 1 / 3),
+        # Nobody guesses among the classes of masked words: their accuracy is relative to nothing.
+        ("mlm", 0.0),
+    ],
 )
 def test_chance_is_that_of_the_classes(row, dataset, chance):
     table = table_of([*rows(row, [0.5 + chance], "dense", 0.0, dataset=dataset), *rows(row, [chance], dataset=dataset)])

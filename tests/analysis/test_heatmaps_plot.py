@@ -1,11 +1,9 @@
 import numpy as np
 import pandas as pd
-import pytest
 
 from analysis.layers import SETTING
 from analysis.plots import heatmaps
 from analysis.plots.cells import ink
-from analysis.transfer_matrix import KEYS
 
 NETWORK = {"grid": "toy", "architecture": "resnet8", "granularity": "unstructured", "sparsity": 0.9, "round": 10}
 ROW = NETWORK | {
@@ -21,55 +19,8 @@ ROW = NETWORK | {
 }
 
 
-def transferred(*cells, **columns):
-    rows = [
-        {name: ROW[name] for name in KEYS}
-        | {"mask_source": source, "target": target, "higher_is_better": True, "n": 3, "diff_mean": diff}
-        | {"diff_low": diff - half, "diff_high": diff + half, "same_task": source == target}
-        | columns
-        for source, target, diff, half in cells
-    ]
-    return pd.DataFrame(rows)
-
-
 def texts(axes):
     return {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in axes.texts}
-
-
-def test_a_transfer_cell_shows_the_difference_and_half_its_interval():
-    table = transferred(("a", "a", 0.04, 0.01), ("b", "a", -0.02, 0.03), ("b", "b", 0.03, np.nan))
-    axes, bar = heatmaps.transfers(table)[0].draw().axes
-    assert texts(axes) == {(0, 0): "+0.04\n±0.01", (0, 1): "", (1, 0): "-0.02\n±0.03", (1, 1): "+0.03"}
-    assert axes.collections[0].get_clim() == (-0.04, 0.04)
-    hatched = {(int(patch.get_y()), int(patch.get_x())) for patch in axes.patches if patch.get_hatch()}
-    framed = {(int(patch.get_y()), int(patch.get_x())) for patch in axes.patches if not patch.get_hatch()}
-    assert (hatched, framed) == ({(1, 0), (1, 1)}, {(0, 0), (1, 1)})
-    assert bar.get_ylabel() == "difference to dense,\naccuracy (↑ better)"
-
-
-def test_differences_far_inside_their_intervals_are_pale():
-    axes, _ = heatmaps.transfers(transferred(("a", "b", 0.001, 0.1)))[0].draw().axes
-    assert min(axes.collections[0].to_rgba(0.001)[:3]) > 0.9
-
-
-def test_a_loss_is_red_whichever_way_the_metric_points():
-    for higher, diff in ((True, -0.1), (False, 0.1)):
-        table = transferred(("a", "b", diff, 0.01), higher_is_better=higher)
-        red, _, blue, _ = heatmaps.transfers(table)[0].draw().axes[0].collections[0].to_rgba(diff)
-        assert red > blue
-
-
-def test_a_missing_cell_is_grey():
-    table = transferred(("a", "b", 0.1, 0.01), ("b", "a", np.nan, np.nan))
-    axes, _ = heatmaps.transfers(table)[0].draw().axes
-    shown = axes.collections[0].get_array().reshape(2, 2)
-    assert np.ma.getmaskarray(shown).tolist() == [[True, False], [True, True]]
-    assert axes.get_facecolor()[:3] == pytest.approx((0xD0 / 255,) * 3)
-
-
-def test_without_a_difference_there_is_no_matrix():
-    assert heatmaps.transfers(transferred(("a", "b", np.nan, np.nan))) == []
-    assert heatmaps.transfers(transferred(("a", "b", 0.1, 0.1))[:0]) == []
 
 
 def pair(a, b, iou, expected=0.1):

@@ -25,6 +25,9 @@ from analysis.margins import margin, margins
         ("ap", 4_952, 0.01),
         ("pixel_accuracy", 1_449, 0.01),
         ("accuracy_mask_swap_0.01(draws=5)", 10_000, 0.01),
+        ("f1", 10_570, 0.005),
+        ("matthews", 1_043, 0.01),
+        ("pearson", 1_500, 0.01),
         ("accuracy_weight_noise_0.1", 500, 0.01),
     ],
 )

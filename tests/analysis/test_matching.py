@@ -202,6 +202,7 @@ def test_an_empty_frame_gives_an_empty_table():
         ("supervised", "imp(rewind_epoch=0)", True),
         ("supervised", "omp(control=reinitialised)", False),
         ("supervised", "omp(control=shuffled)", False),
+        ("huggingface", "imp(on=toy(of=mnli), control=permuted_layers)", False),
         ("supervised", "omp(control=reversed)", True),
         ("supervised", "ticket(path=rewind=never.pt)", True),
         ("supervised", "somebodys(strange=1, options)", True),
@@ -218,4 +219,4 @@ def test_the_options_that_move_the_start_are_still_called_so():
         "pretrained",
     )
     assert (options["rewind_epoch"].default, options["control"].default) == (0, "none")
-    assert options["control"].choices == ("none", "reinitialised", "shuffled", "reversed")
+    assert options["control"].choices == ("none", "reinitialised", "shuffled", "permuted_layers", "reversed")

@@ -36,6 +36,12 @@ def test_the_plane_has_standard_accuracy_across_and_robust_accuracy_up(row):
     assert axes.get_ylabel() == "pgd_accuracy (↑ better)"
 
 
+def test_the_accuracy_on_another_split_is_no_robust_one(row):
+    rows = both(row, "dense", 0.0, 0.9, 0.5)
+    rows += [row("dense", 0.0, seed, 0.8, metric="accuracy(split=mismatched)") for seed in (0, 1)]
+    assert [drawing.setting[-1] for drawing in plane.planes(board_of(rows))] == ["pgd_accuracy"]
+
+
 def test_arrows_lead_from_dense_along_the_sparsities(row):
     rows = both(row, "omp", 0.9, 0.7, 0.3) + both(row, "omp", 0.5, 0.8, 0.4) + both(row, "dense", 0.0, 0.9, 0.5)
     (axes,) = plane.planes(board_of(rows))[0].draw().axes

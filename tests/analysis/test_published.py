@@ -13,8 +13,11 @@ from analysis.published import (
     check,
     published,
     read_published,
+    reported,
 )
+from analysis.tasks import first_score
 from bench.catalog import ARCHITECTURES, DATASETS, PRETRAININGS, PRUNERS
+from bench.words import parse
 
 FIRST = {
     "study": "s", "item": "table 1", "architecture": "resnet18", "pretraining": "supervised", "pruner": "omp", "source": "imagenet",
@@ -196,16 +199,71 @@ def test_a_study_has_one_sound_file(path):
     ).any()
 
 
-def test_images_are_described_in_words_of_the_catalog():
-    found = read_published().query("study != 'chen2020_bert'")
-    later = {"pretraining": {"simclr", "moco"}, "dataset": {"voc2007", "voc2012"}}
+def test_numbers_are_described_in_words_of_the_catalog():
+    found = read_published()
     for axis, known in (
         ("architecture", ARCHITECTURES),
         ("pretraining", PRETRAININGS),
         ("pruner", PRUNERS),
+        ("source", {**DATASETS, "": None}),
         ("dataset", DATASETS),
     ):
-        assert set(found[axis].str.split("(").str[0]) <= set(known) | later.get(axis, set())
+        assert set(found[axis].str.split("(").str[0]) <= set(known)
+
+
+def test_texts_are_measured_by_the_first_score_of_their_set_and_masked_by_words_that_grids_take():
+    found = read_published().query("study == 'chen2020_bert'")
+    assert found["metric"].tolist() == [first_score(dataset) for dataset in found["dataset"]]
+    for label in found["pruner"].unique():
+        assert str(parse(label, "pruner", PRUNERS)) == label
+
+
+@pytest.mark.parametrize(
+    ("item", "values"),
+    [
+        ("table 2, full BERT", "82.4 90.2 88.4 54.9 89.1 85.2 66.2 92.1 54.5 88.1 63.5"),
+        ("table 2, (m_IMP, theta_0)", "82.6 90.0 88.2 54.9 88.9 84.9 66.0 91.9 53.8 87.7 63.2"),
+        ("table 2, (m_RP, theta_0)", "67.5 76.3 21.0 53.5 61.9 69.6 56.0 83.1 9.6 31.8 32.3"),
+        ("table 2, (m_IMP, theta_0')", "61.0 77.0 9.2 53.5 60.5 68.4 54.5 80.2 0.0 18.6 14.4"),
+        ("table 2, (m_IMP, theta_0'')", "70.1 79.2 19.6 53.3 62.0 69.6 52.7 82.6 4.0 24.2 42.3"),
+        ("figure 2, mask found on wnli", "-2.69 -2.67 -21.27 -5.17 -4.18 -15.33 -10.93 -4.78 -54.51 -7.85 -5.73"),
+        ("figure 2, mask found on mlm", "0.20 -0.16 -0.97 0.12 0.30 -3.65 -6.35 -0.19 -7.36 -2.29 -0.34"),
+        ("figure 2, one-shot pruning of theta_0", "0.07 -0.57 -3.12 -1.41 -0.01 -12.68 -7.32 -0.99 -22.30 -2.83 -6.39"),
+    ],
+)  # fmt: skip
+def test_spot_checks_of_the_bert_tables(item, values):
+    found = read_published().query("study == 'chen2020_bert' and item == @item").set_index("dataset")["value"]
+    names = ["mnli", "qqp", "stsb", "wnli", "qnli", "mrpc", "rte", "sst2", "cola", "squad", "mlm"]
+    assert (100 * found[names]).round(2).tolist() == [float(value) for value in values.split()]
+
+
+def test_a_mask_of_the_target_is_the_same_by_either_word(tmp_path):
+    row = {"source": "mlm", "dataset": "mnli", "pruner": "imp(on=downstream)"}
+    path = folder(tmp_path, row, row | {"pruner": "imp(on=qqp)"})
+    entry = {"source": "mlm", "dataset": "mnli"}
+    named, other = board(pruner="imp(on=mnli)", **entry), board(pruner="imp(on=qqp)", mean=0.8, **entry)
+    partial = board(pruner="imp(on=downstream)", complete=False, mean=0.1, **entry)
+    found = published(pd.concat([partial, named, other]), folder=path)
+    # One row for the mask of mnli: of two entries of it the one with all its seeds.
+    assert found["measured_mean"].tolist() == [0.91, 0.8]
+
+
+def test_what_is_reported_of_an_entry_is_the_first_number_in_fractions(tmp_path):
+    path = folder(
+        tmp_path,
+        {"unit": DIFFERENCE, "value": "-0.1"},
+        {"value": "0.85", "sd": "0.02", "n_runs": "3"},
+        {"value": "0.7", "item": "again"},
+        {"value": "0.6", "dataset": "svhn", "source": ""},
+    )
+    entries = pd.concat([board(), board(dataset="svhn", source="places"), board(dataset="gtsrb")]).set_axis([5, 3, 4])
+    found = reported(entries, folder=path)
+    assert found.index.tolist() == [5, 3, 4]
+    assert found["study"].tolist() == ["s", "s", ""]
+    assert found["value"].tolist()[:2] == [0.85, 0.6]
+    assert found.loc[5, ["sd", "n_runs"]].tolist() == [0.02, 3]
+    assert found.loc[4, ["value", "sd", "n_runs"]].isna().all()
+    assert reported(entries, folder=tmp_path / "none")["value"].isna().all()
 
 
 @pytest.mark.parametrize(

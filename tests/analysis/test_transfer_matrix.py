@@ -6,10 +6,12 @@ import pytest
 from analysis.frame import frame
 from analysis.published import read_published
 from analysis.transfer_matrix import (
+    FIRST_SCORES,
     KEYS,
     TRANSFER_COUNTS_COLUMNS,
     TRANSFER_MATRIX_COLUMNS,
     against_same_task,
+    found_on_data,
     transfer_counts,
     transfer_matrix,
 )
@@ -130,6 +132,7 @@ def test_a_mask_on_the_weights_stands_alone_where_nothing_was_searched(row):
         ("imp", "imp", "letters"),
         ("imp(on=downstream, objective=adversarial)", "imp(objective=adversarial)", "digits"),
         ("imp(on=svhn)", "imp", "svhn"),
+        ("imp(on=toy(of=mnli), rewind=never)", "imp(rewind=never)", "toy(of=mnli)"),
         ("lmp", "lmp", "digits"),
         ("snip(on=upstream)", "snip", "letters"),
         ("synflow", "synflow", "weights of letters (synflow)"),
@@ -157,6 +160,39 @@ def test_the_artifact_knows_better_than_the_word(row, store):
         "imp(control=shuffled)": "svhn",
         "lmp": "digits",
     }
+
+
+def test_targets_of_different_metrics_are_counted_together_by_the_first_score_of_each(row):
+    rows = []
+    for dataset, metric, own, other in (
+        ("rte", "accuracy", 0.6, 0.7),
+        ("cola", "matthews", 0.4, 0.3),
+        ("stsb", "pearson", 0.8, 0.8),
+        ("stsb", "spearman", 0.8, 0.9),
+    ):
+        rows += seeds(row, [0.9, 0.9], "dense", dataset, 0.0, metric=metric)
+        rows += seeds(row, [own, own], "imp(on=downstream)", dataset, metric=metric)
+        rows += seeds(row, [other, other], "imp(on=qqp)", dataset, metric=metric)
+    matrix, counts = transfer_matrix(frame(rows, grid="toy"))
+    assert set(matrix.loc[~matrix["first_score"], "metric"]) == {"spearman"}
+    found = counts.set_index(["mask_source", "metric"]).loc["qqp", ["n_targets", "n_at_or_above"]]
+    assert {name: tuple(part) for name, part in zip(found.index, found.to_numpy().tolist(), strict=True)} == {
+        "accuracy": (1, 1), "matthews": (1, 0), "pearson": (1, 1), "spearman": (1, 1), FIRST_SCORES: (3, 2),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("mnli", True),
+        ("toy(of=mnli)", True),
+        ("weights of toy(of=mlm) (omp)", False),
+        ("chance (random)", False),
+        ("a file (ticket(path=a (1).npz))", False),
+    ],
+)
+def test_masks_of_data_are_told_from_others(name, found):
+    assert found_on_data(name) is found
 
 
 def test_nothing_gives_empty_tables_and_the_order_of_rows_does_not_matter(table):

@@ -55,6 +55,19 @@ def test_four_matching_corners_are_a_double_win(row):
     assert win["p"] > table["p"].min()
 
 
+def test_the_accuracy_on_another_split_is_no_corner(row):
+    corners = four(row, MATCHING, SUPERIOR, MATCHING, MATCHING)
+    other = pair(row, INFERIOR, metric="accuracy(split=mismatched)", objective="standard")
+    pd.testing.assert_frame_equal(double_win(matched(corners + other)), double_win(matched(corners)))
+
+
+def test_a_universal_ticket_of_texts_counts_the_first_score_of_each(row):
+    tasks = (("rte", "accuracy"), ("cola", "matthews"), ("stsb", "pearson"), ("stsb", "spearman"), ("squad", "f1"))
+    found = universal(matched([found for d, m in tasks for found in pair(row, SUPERIOR, dataset=d, metric=m)]))
+    assert found["tasks"].tolist() == ["cola (matthews), rte (accuracy), squad (f1), stsb (pearson)"]
+    assert found[["n_tasks", "n_matching"]].to_numpy().tolist() == [[4, 4]]
+
+
 @pytest.mark.parametrize("corner", range(4))
 @pytest.mark.parametrize("worse", [INFERIOR, UNSURE])
 def test_one_corner_that_does_not_match_is_no_double_win(row, corner, worse):

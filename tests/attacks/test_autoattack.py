@@ -136,7 +136,7 @@ def test_a_budget_of_nothing_is_refused(field):
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 

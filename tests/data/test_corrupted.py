@@ -41,37 +41,37 @@ def test_a_severity_is_its_slice_of_10000_in_batches_with_indices(root):
     assert first.indices.tolist() == [0, 1, 2, 3]
     assert first.labels.tolist() == [0, 1, 2, 3]
     assert first.labels.dtype == torch.int64
-    assert first.images.dtype == torch.float32
-    assert first.images[0].mean(dim=(1, 2)).tolist() == [1.0, 0.0, 0.0]
+    assert first.inputs.dtype == torch.float32
+    assert first.inputs[0].mean(dim=(1, 2)).tolist() == [1.0, 0.0, 0.0]
     expected = torch.from_numpy(np.arange(32 * 32 * 3).reshape(32, 32, 3) % 251).permute(2, 0, 1)
-    assert torch.equal((first.images[1] * 255).round().long(), expected)
-    assert not first.images[2].any()
+    assert torch.equal((first.inputs[1] * 255).round().long(), expected)
+    assert not first.inputs[2].any()
 
 
 def test_rows_come_in_their_order_with_new_indices(root):
     (batch,) = read(root, severity=5, rows=np.array([9_999, 3]))
     assert batch.indices.tolist() == [0, 1]
     assert batch.labels.tolist() == [9, 3]
-    assert batch.images[0].unique().tolist() == pytest.approx([0.2])
-    assert not batch.images[1].any()
+    assert batch.inputs[0].unique().tolist() == pytest.approx([0.2])
+    assert not batch.inputs[1].any()
 
 
 def test_the_resident_loader_sees_whole_images_resized(root):
     (half,) = read(root, resolution=16, rows=np.array([0, 1]))
     (full,) = read(root, rows=np.array([0, 1]))
-    assert half.images[0].mean(dim=(1, 2)).tolist() == [1.0, 0.0, 0.0]
-    blocks = full.images[1].view(3, 16, 2, 16, 2).mean(dim=(2, 4))
-    assert torch.allclose(half.images[1], blocks, atol=0.501 / 255)  # whole blocks: their mean, rounded
+    assert half.inputs[0].mean(dim=(1, 2)).tolist() == [1.0, 0.0, 0.0]
+    blocks = full.inputs[1].view(3, 16, 2, 16, 2).mean(dim=(2, 4))
+    assert torch.allclose(half.inputs[1], blocks, atol=0.501 / 255)  # whole blocks: their mean, rounded
     (double,) = read(root, resolution=64, rows=np.array([0]))
-    assert double.images.shape == (1, 3, 64, 64)
-    assert double.images.mean(dim=(2, 3)).tolist() == [[1.0, 0.0, 0.0]]
+    assert double.inputs.shape == (1, 3, 64, 64)
+    assert double.inputs.mean(dim=(2, 3)).tolist() == [[1.0, 0.0, 0.0]]
 
 
 def test_the_stream_loader_sees_the_central_crop_resized(root):
     (batch,) = read(root, resolution=28, rows=np.array([1, 0]), loader="stream")
     (full,) = read(root, rows=np.array([1, 0]))
     # 28 of 32 px are the crop of evaluation, so that at 28 px nothing is left to resize.
-    assert torch.equal(batch.images, full.images[:, :, 2:30, 2:30])
+    assert torch.equal(batch.inputs, full.inputs[:, :, 2:30, 2:30])
     assert batch.indices.tolist() == [0, 1]
     assert batch.labels.tolist() == [1, 0]
 

@@ -59,7 +59,7 @@ def flat(batch):
     labels = (
         [batch.labels] if isinstance(batch.labels, torch.Tensor) else [part for each in batch.labels for part in each]
     )
-    return [batch.images, *labels, batch.indices]
+    return [batch.inputs, *labels, batch.indices]
 
 
 def equal(batches, others):
@@ -82,7 +82,7 @@ def test_threads_and_the_number_of_batches_change_nothing(root, case):
         {
             int(i): image
             for batch in read(root, case, batch_size=size)
-            for i, image in zip(batch.indices, batch.images, strict=True)
+            for i, image in zip(batch.indices, batch.inputs, strict=True)
         }
         for size in (7, 11)
     ]
@@ -100,7 +100,7 @@ def test_another_epoch_or_seed_shows_other_windows(root, case):
 def test_ranks_together_read_every_batch(root, case):
     parts = [read(root, case, rank=rank, world_size=3) for rank in range(3)]
     for step, batch in enumerate(read(root, case)):
-        assert torch.equal(torch.cat([part[step].images for part in parts]), batch.images)
+        assert torch.equal(torch.cat([part[step].inputs for part in parts]), batch.inputs)
         labels = [part[step].labels for part in parts]
         if isinstance(batch.labels, torch.Tensor):
             assert torch.equal(torch.cat(labels), batch.labels)
@@ -115,9 +115,9 @@ def test_batches_have_the_shapes_that_networks_and_losses_expect(root, case):
     side = CASES[case].resolution
     for batch in read(root, case):
         b = len(batch.indices)
-        assert batch.images.shape == (b, 3, side, side)
-        assert batch.images.dtype == torch.float32
-        assert 0 <= batch.images.min() < batch.images.max() <= 1
+        assert batch.inputs.shape == (b, 3, side, side)
+        assert batch.inputs.dtype == torch.float32
+        assert 0 <= batch.inputs.min() < batch.inputs.max() <= 1
         if CASES[case].task == "segmentation":
             assert batch.labels.shape == (b, side, side)
             assert batch.labels.dtype == torch.int64
@@ -137,7 +137,7 @@ def test_unaugmented_scenes_are_the_stored_ones(root):
     file = beton.read(MASKS.dataset, "test", data_root=root, resolution=64)
     pixels = np.stack([file.buffer[p : p + 64 * 64 * 3].reshape(64, 64, 3) for p in file.pointers])
     (batch,) = read(root, "masks", "test", augmentation=(), shuffle=False)
-    assert (batch.images.numpy() == pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)).all()
+    assert (batch.inputs.numpy() == pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)).all()
     assert (batch.labels.numpy() == file.targets.masks.reshape(6, 64, 64)).all()
 
 
@@ -328,9 +328,9 @@ def test_flips_mirror_image_and_mask(root):
     )
     same = mirrored = 0
     for p, f in zip(plain, flipped, strict=True):
-        for i in range(len(p.images)):
-            same += torch.equal(p.images[i], f.images[i]) and torch.equal(p.labels[i], f.labels[i])
-            mirrored += torch.equal(p.images[i].flip(2), f.images[i]) and torch.equal(p.labels[i].flip(1), f.labels[i])
+        for i in range(len(p.inputs)):
+            same += torch.equal(p.inputs[i], f.inputs[i]) and torch.equal(p.labels[i], f.labels[i])
+            mirrored += torch.equal(p.inputs[i].flip(2), f.inputs[i]) and torch.equal(p.labels[i].flip(1), f.labels[i])
     assert same + mirrored == 32
     assert min(same, mirrored) > 0
 
@@ -340,7 +340,7 @@ def test_beyond_the_image_is_the_mean_of_the_set_and_not_counted(root):
     mean = torch.tensor(CASES["jpeg masks"].mean)
     outside = 0
     for batch in batches:
-        beyond = (batch.images == mean[None, :, None, None]).all(dim=1)
+        beyond = (batch.inputs == mean[None, :, None, None]).all(dim=1)
         outside += int(beyond.sum())
         assert (batch.labels[beyond] == 255).all()
     # The scale reaches from 0.5 to 2, and an image of 80 x 96 fills its window from 96 / 80 on.

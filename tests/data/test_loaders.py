@@ -81,7 +81,7 @@ def test_the_number_of_threads_changes_nothing(root, case, monkeypatch):
 @pytest.mark.parametrize("case", CASES)
 def test_the_batch_size_changes_no_image(root, case):
     def by_index(batches):
-        images, indices = torch.cat([b.images for b in batches]), torch.cat([b.indices for b in batches])
+        images, indices = torch.cat([b.inputs for b in batches]), torch.cat([b.indices for b in batches])
         return images[indices.argsort()]
 
     assert torch.equal(by_index(read(root, case)), by_index(read(root, case, batch_size=11)))
@@ -99,7 +99,7 @@ def test_ranks_together_read_every_batch(root, case):
     whole = read(root, case)
     parts = [read(root, case, rank=rank, world_size=3) for rank in range(3)]
     for step, batch in enumerate(whole):
-        assert torch.equal(torch.cat([part[step].images for part in parts]), batch.images)
+        assert torch.equal(torch.cat([part[step].inputs for part in parts]), batch.inputs)
         assert torch.equal(torch.cat([part[step].indices for part in parts]), batch.indices)
 
 
@@ -118,23 +118,23 @@ def test_every_example_comes_once_with_its_label(root, case):
 def test_images_are_float_planes_between_0_and_1(root, case):
     batch = read(root, case)[0]
     side = CASES[case][0].resolution
-    assert batch.images.shape[1:] == (3, side, side)
-    assert batch.images.dtype == torch.float32
-    assert 0 <= batch.images.min() < batch.images.max() <= 1
-    assert batch.images.is_contiguous()
+    assert batch.inputs.shape[1:] == (3, side, side)
+    assert batch.inputs.dtype == torch.float32
+    assert 0 <= batch.inputs.min() < batch.inputs.max() <= 1
+    assert batch.inputs.is_contiguous()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_dropping_the_last_batch_keeps_the_others(root, case):
     whole = read(root, case, batch_size=9)
     kept = read(root, case, batch_size=9, drop_last=True)
-    assert len(whole[-1].images) < 9
+    assert len(whole[-1].inputs) < 9
     assert equal(kept, whole[:-1])
 
 
 def test_unaugmented_digits_are_the_source_over_255(root):
     batches = read(root, "resident", split="test", augmentation=(), shuffle=False)
-    images, source = torch.cat([b.images for b in batches]), sources.digits("test", root)
+    images, source = torch.cat([b.inputs for b in batches]), sources.digits("test", root)
     expected = np.stack([source.image(i) for i in range(500)]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(
         255
     )
@@ -186,7 +186,7 @@ def test_bytes_for_other_devices_become_the_floats_of_the_cpu(root):
     split = open_split(PHOTOS, "train", data_root=root, batch_size=7, augmentation=("resized_crop", "flip"))
     view = split.read.args[0]
     as_bytes = [stream.to_planes(pixels) for _, pixels in stream.decoded(view, 1, 0, torch.uint8)]
-    assert all(torch.equal(x, y.images) for x, y in zip(as_bytes, split.batches(1), strict=True))
+    assert all(torch.equal(x, y.inputs) for x, y in zip(as_bytes, split.batches(1), strict=True))
 
 
 def test_photographs_are_cropped_as_torchvision_crops_them(root):
@@ -194,7 +194,7 @@ def test_photographs_are_cropped_as_torchvision_crops_them(root):
     from torchvision.transforms import functional as F
 
     split = open_split(PHOTOS, "test", data_root=root, batch_size=6)
-    images = next(split.batches(0)).images
+    images = next(split.batches(0)).inputs
     for i, path in enumerate(sorted((root / "raw/photos/val").glob("*/*.jpg"))):
         resized = F.resize(F.center_crop(F.resize(Image.open(path), 256), 224), 64)
         assert (images[i] - F.to_tensor(resized)).abs().mean() < 3 / 255
@@ -205,7 +205,7 @@ def test_flips_mirror_the_crop(root):
     flipped = read(root, "stream jpeg")
     same = mirrored = 0
     for p, f in zip(plain, flipped, strict=True):
-        for a, b in zip(p.images, f.images, strict=True):
+        for a, b in zip(p.inputs, f.inputs, strict=True):
             same, mirrored = same + torch.equal(a, b), mirrored + torch.equal(a.flip(2), b)
     assert same + mirrored == 32
     assert min(same, mirrored) > 0
@@ -213,8 +213,8 @@ def test_flips_mirror_the_crop(root):
 
 def test_jpeg_sets_can_be_resident(root):
     data = dataclasses.replace(PHOTOS, loader="resident")
-    resident_images = next(open_split(data, "test", data_root=root, batch_size=6).batches(0)).images
-    streamed = next(open_split(PHOTOS, "test", data_root=root, batch_size=6).batches(0)).images
+    resident_images = next(open_split(data, "test", data_root=root, batch_size=6).batches(0)).inputs
+    streamed = next(open_split(PHOTOS, "test", data_root=root, batch_size=6).batches(0)).inputs
     assert torch.equal(resident_images, streamed)
 
 

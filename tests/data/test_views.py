@@ -251,16 +251,16 @@ def equal(batches, others):
 
 def both(batch):
     """(b, 2, 3, s, s)"""
-    return torch.stack(batch.images.chunk(2), dim=1)
+    return torch.stack(batch.inputs.chunk(2), dim=1)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_batch_has_two_different_views_of_each_example(root, case):
     batch, (data, batch_size) = read(root, case)[0], CASES[case]
-    assert batch.images.shape == (2 * batch_size, 3, data.resolution, data.resolution)
-    assert batch.images.dtype == torch.float32
-    assert 0 <= batch.images.min() < batch.images.max() <= 1
-    assert batch.images.is_contiguous()
+    assert batch.inputs.shape == (2 * batch_size, 3, data.resolution, data.resolution)
+    assert batch.inputs.dtype == torch.float32
+    assert 0 <= batch.inputs.min() < batch.inputs.max() <= 1
+    assert batch.inputs.is_contiguous()
     assert batch.labels.shape == batch.indices.shape == (batch_size,)
     assert not any(torch.equal(first, second) for first, second in both(batch))
 
@@ -311,7 +311,7 @@ def test_streamed_views_are_those_of_the_decoded_image(root, case):
         expected = composed(torch.from_numpy(whole).permute(2, 0, 1), ours, j, side, 6, rounded=True)
         # Two JPEG decoders, and crop values next to the middle of two bytes, differ by one of 255 levels; the jitter
         # multiplies it by at most 1.8 three times.
-        assert (batch.images[j] - expected).abs().mean() < 1.8**3 / 255
+        assert (batch.inputs[j] - expected).abs().mean() < 1.8**3 / 255
 
 
 @pytest.mark.parametrize("case", ["stream jpeg", "stream raw"])
@@ -322,7 +322,7 @@ def test_crops_as_bytes_become_the_views_of_the_cpu(root, case):
     ours = stream.draw(view, 1)
     for (chosen, crops), batch in zip(stream.decoded(view, 1, 0, torch.uint8), split.batches(1), strict=True):
         assert crops.dtype == torch.uint8
-        assert (views.recolour_bytes(view, ours.of(chosen), crops) - batch.images).abs().max() < PIPELINE
+        assert (views.recolour_bytes(view, ours.of(chosen), crops) - batch.inputs).abs().max() < PIPELINE
 
 
 def test_a_damaged_photograph_is_named(root):

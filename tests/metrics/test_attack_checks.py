@@ -17,7 +17,7 @@ ATTACKS = [Attack(epsilon_255=25.5), Attack(norm="l2", epsilon_255=0.5)]
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 

@@ -18,7 +18,7 @@ OPTIONS = {"iterations": 5, "queries": 10}
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 

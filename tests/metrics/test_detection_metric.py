@@ -29,7 +29,7 @@ class Objects(NamedTuple):
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: list[Objects]
     indices: Tensor
 
@@ -269,7 +269,7 @@ def test_the_gallery_holds_the_boxes_of_the_first_eight_images():
 
 def test_a_network_is_measured_as_the_catalog_declares_and_left_as_it_was():
     network = models.build(Word("resnet8"), classes=3, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
-    models.attach_top(network, "detection", 3, resolution=64, seed=1)
+    models.new_head(network, "detection", 3, resolution=64, seed=1)
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     parts = [Batch(images, [objects((A, 0)), objects(), objects((B, 1), (FAR, 2))], torch.arange(3))]
     before = {name: value.clone() for name, value in models.state(network).items()}

@@ -18,7 +18,7 @@ ATTACK = Attack(epsilon_255=8.0, step_255=4.0, steps=4, restarts=2)
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -44,11 +44,11 @@ def batches(sizes=(5, 3, 4), order=None, net=None):
     return [Batch(images[part], labels[part], part) for part in positions.split(list(sizes))]
 
 
-# Those of scenes have tests of their own. AutoAttack asks a network thousands of times.
+# Those of scenes and of texts have tests of their own. AutoAttack asks a network thousands of times.
 METRICS = [
     pytest.param(name, marks=pytest.mark.slow) if name == "autoattack" else name
     for name, entry in catalog.METRICS.items()
-    if entry.task == "classification"
+    if "classification" in entry.tasks
 ]
 
 
@@ -65,7 +65,7 @@ def conditions(name, net, parts, **changes):
             key: option.default for key, option in catalog.METRICS[name].options.items() if option.default is not None
         },
         "others": dict.fromkeys(
-            ("out", "source"), lambda: [part._replace(images=1 - part.images) for part in batches((7, 2))]
+            ("out", "source"), lambda: [part._replace(inputs=1 - part.inputs) for part in batches((7, 2))]
         ),
         "masks": masks,
         "pretrained": pretrained,

@@ -12,7 +12,7 @@ from bench import models
 from bench.metrics.probes import PENALTY, features, knn_accuracy, linear_accuracy
 from bench.spec import Word
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 
 
 def drawn(n, d=5, classes=3, seed=0):

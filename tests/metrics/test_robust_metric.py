@@ -18,7 +18,7 @@ ATTACK = Attack(epsilon_255=3.0, step_255=1.0, steps=4, restarts=2)
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -51,11 +51,11 @@ def test_whom_plain_pgd_breaks_in_any_restart_is_not_robust():
     net = network()
     batch = examples(net)
     found = evaluate(net, parts(batch, (25, 35)), margin=False)
-    by_hand = net(batch.images).argmax(dim=1) == batch.labels
+    by_hand = net(batch.inputs).argmax(dim=1) == batch.labels
     clean = by_hand.float().mean().item()
     for restart in range(2):
-        noise = random_noise(tuple(batch.images.shape), ATTACK, seed=4, indices=batch.indices, draw=restart)
-        points = pgd(net, batch.images, batch.labels, ATTACK, noise=noise)
+        noise = random_noise(tuple(batch.inputs.shape), ATTACK, seed=4, indices=batch.indices, draw=restart)
+        points = pgd(net, batch.inputs, batch.labels, ATTACK, noise=noise)
         by_hand &= net(points).argmax(dim=1) == batch.labels
     robust_by_hand, robust_found = by_hand.numpy(), found.examples["correct"]
     assert (robust_found <= robust_by_hand).all()
@@ -86,7 +86,7 @@ def test_every_restart_starts_the_survivors_at_their_own_noise(monkeypatch):
         return torch.cat([wrong, images[1:]]) if len(starts) == 1 else images
 
     order = torch.tensor([7, 0, 11, 3, 1, 2, 9, 8, 4, 10, 6, 5])
-    images = examples(net, n=12).images
+    images = examples(net, n=12).inputs
     predicted = net(images).argmax(dim=1)
     batch = Batch(images, torch.where(torch.arange(12) < 4, (predicted + 1) % 3, predicted), order)
     wrong = images[predicted != predicted[4]][:1]
@@ -105,7 +105,7 @@ def test_every_restart_starts_the_survivors_at_their_own_noise(monkeypatch):
 def test_images_outside_the_ball_break_nothing_and_are_flagged(monkeypatch):
     net = network()
     batch = examples(net)
-    right = (net(batch.images).argmax(dim=1) == batch.labels).numpy()
+    right = (net(batch.inputs).argmax(dim=1) == batch.labels).numpy()
     monkeypatch.setattr(robust, "pgd_until_broken", lambda net, images, *_, noise: 1 - images)
     found = evaluate(net, [batch], margin=False)
     assert found.examples["correct"].tolist() == right.tolist()
@@ -125,7 +125,7 @@ def test_an_example_that_is_wrong_clean_is_not_robust_even_if_the_attack_helps()
     with torch.no_grad():
         trap = Trap()
         # From 0.49 the gradient of the loss points down, so plant the start on the far side instead.
-        moved = pgd(trap, batch.images, batch.labels, attack, noise=torch.full((1, 3, 1, 1), 0.2))
+        moved = pgd(trap, batch.inputs, batch.labels, attack, noise=torch.full((1, 3, 1, 1), 0.2))
         assert trap(moved).argmax(dim=1).item() == 1
     assert evaluate(trap, [batch], attack=attack).metrics == {"pgd_accuracy": 0.0}
 
@@ -189,7 +189,7 @@ def test_robust_accuracy_needs_an_attack_in_evaluation_mode(metric, attack):
 def test_one_example_is_enough():
     net = network()
     batch = examples(net, n=2)
-    one = Batch(batch.images[1:], batch.labels[1:], torch.tensor([0]))
+    one = Batch(batch.inputs[1:], batch.labels[1:], torch.tensor([0]))
     for norm, epsilon, robust_one in (("linf", 0.0, True), ("linf", 255.0, False), ("l2", 14.0, False)):
         attack = Attack(norm=norm, epsilon_255=epsilon, step_255=epsilon / 4, steps=20)
         assert evaluate(net, [one], attack=attack).examples["correct"].tolist() == [robust_one]

@@ -19,7 +19,7 @@ OUT = 255  # not counted
 
 
 class Batch(NamedTuple):
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -101,7 +101,7 @@ def test_the_gallery_shows_the_first_eight_images_in_the_splits_order():
 
 def test_a_network_is_measured_as_the_catalog_declares_and_left_as_it_was():
     network = models.build(Word("resnet8"), classes=3, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
-    models.attach_top(network, "segmentation", 5, resolution=16, seed=1)
+    models.new_head(network, "segmentation", 5, resolution=16, seed=1)
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.rand(6, 3, 16, 16, generator=generator), torch.randint(5, (6, 16, 16), generator=generator)
     before = {name: value.clone() for name, value in models.state(network).items()}

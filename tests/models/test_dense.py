@@ -7,8 +7,9 @@ import torch
 
 from bench import masks, models
 from bench.data.records import Objects
-from bench.models.dense import Stage, dilate, measured
+from bench.models.dense import Stage, measured
 from bench.models.network import Network, outline
+from bench.models.segmentation import dilate
 from bench.objectives import detection, segmentation
 from bench.spec import Prunable, Recipe, Word
 
@@ -24,7 +25,7 @@ def word(name, stem="imagenet"):
 def network(task=None, architecture=RESNET8, *, classes=4, resolution=64, seed=1):
     net = models.build(architecture, classes=7, **PLAIN, seed=0)
     if task is not None:
-        models.attach_top(net, task, classes, resolution=resolution, seed=seed)
+        models.new_head(net, task, classes, resolution=resolution, seed=seed)
     return net
 
 
@@ -89,11 +90,13 @@ def test_a_small_network_looks_for_objects_at_strides_4_8_and_16():
 def test_architectures_without_stages_are_refused(task, architecture):
     net = Network(outline(architecture, classes=3), label="it", **PLAIN)
     with pytest.raises(models.ModelError, match="it has no feature maps of stages: take a residual network"):
-        models.attach_top(net, task, 4, resolution=32, seed=0)
+        models.new_head(net, task, 4, resolution=32, seed=0)
 
 
 def test_other_tasks_are_refused():
-    with pytest.raises(models.ModelError, match="no head on feature maps for 'depth'"):
+    with pytest.raises(
+        models.ModelError, match=r"there is no head for 'depth' .*known: classification, segmentation, "
+    ):
         network("depth")
 
 

@@ -20,7 +20,7 @@ OUT = 255  # not counted
 
 def network(task):
     net = models.build(Word("resnet8"), classes=3, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
-    models.attach_top(net, task, 3, resolution=32, seed=1)
+    models.new_head(net, task, 3, resolution=32, seed=1)
     return net
 
 

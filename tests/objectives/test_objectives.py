@@ -16,8 +16,9 @@ from bench.spec import Attack, Recipe, Word
 ATTACK = Attack(epsilon_255=16.0, step_255=8.0, steps=3)
 RECIPE = Recipe(epochs=1, attack=ATTACK, label_smoothing=0.1)
 RECIPES = {"smoothing": Recipe(epochs=1, sigma=0.1), "trades": Recipe(epochs=1, attack=ATTACK, trades_beta=6.0)}
-# Those of scenes and of views have tests of their own.
-NAMES = [name for name in catalog.LOSSES if name not in ("segmentation", "detection", "simclr", "moco")]
+# Those of scenes, of texts and of views have tests of their own.
+OTHERS = {task.loss for task in catalog.TASKS.values()} | {"simclr", "moco"}
+NAMES = [name for name in catalog.LOSSES if name not in OTHERS]
 INDICES = torch.tensor([7, 3, 11, 0])
 
 

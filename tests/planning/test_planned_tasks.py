@@ -89,7 +89,7 @@ def test_a_set_that_nothing_measures_is_refused(planned):
         ({"transfer": ["linear"]}, "protocol cv_lth has no recipe for transfer linear/standard to voc2012"),
         ({"pruner": ["snip"]}, r"voc2012 \(segmentation\) cannot be pruned on by snip"),
         ({"architecture": ["vgg16_bn"]}, r"voc2012 \(segmentation\) needs feature maps at several strides"),
-        ({"override": {"transfer": {"sigma": 0.1}}}, "trained on images as they are"),
+        ({"override": {"transfer": {"sigma": 0.1}}}, "trained on examples as they are"),
         ({"source": ["voc2012"], "pruner": ["omp"]}, "is no set to pre-train on"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import nn
 from bench.models import Network
 from bench.models.body import Body
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bench.pruners.conditions import Conditions
 from bench.pruners.gradients import first_step
 from bench.spec import Word
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 SELECT = granularity.selector(Word("unstructured"))
 
 
@@ -39,7 +39,7 @@ def test_scores_are_the_derivative_of_half_the_squared_gradient_norm(smooth_toy,
 
     def half_squared_norm():
         with first_step(smooth_toy):
-            loss = sum(F.cross_entropy(smooth_toy(b.images) / temperature, b.labels, reduction="sum") for b in examples)
+            loss = sum(F.cross_entropy(smooth_toy(b.inputs) / temperature, b.labels, reduction="sum") for b in examples)
             gradients = torch.autograd.grad(loss / 8, list(weights.values()))
         return sum(g.square().sum().item() for g in gradients) / 2
 

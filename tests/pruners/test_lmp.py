@@ -16,7 +16,7 @@ from bench.spec import Attack, Prunable, Recipe, Word
 from bench.training.loop import Interrupted, train
 from bench.training.state import Run
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 WORDS = [Word("unstructured"), Word("row"), Word("kernel"), Word("channel"), Word("n_of_m", (("m", 4),))]
 UNSTRUCTURED, KERNEL = WORDS[0], WORDS[2]
 RECIPE = Recipe(epochs=2, batch_size=8, lr=0.1, schedule="constant")
@@ -115,14 +115,14 @@ def test_the_gradient_passes_straight_through_the_mask(word, smooth_toy, example
     """That of a group's score is its sign times the sum over the group of weight times the gradient of the product."""
     (scores,) = attach(smooth_toy, keep=24, word=word, names=("0.weight",))
     smooth_toy.eval()
-    logits = smooth_toy(examples[0].images)
+    logits = smooth_toy(examples[0].inputs)
     nn.functional.cross_entropy(logits, examples[0].labels).backward()
     kept = smooth_toy.body[0].parametrizations.weight[0].kept.clone()
     lmp.detach(smooth_toy)
     weight = smooth_toy.body[0].weight
     weight.requires_grad_(False)
     product = (weight * granularity.spread(kept, weight)).requires_grad_()
-    again = torch.func.functional_call(smooth_toy, {"body.0.weight": product}, (examples[0].images,))
+    again = torch.func.functional_call(smooth_toy, {"body.0.weight": product}, (examples[0].inputs,))
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(again, examples[0].labels), product)
     by_group = (gradient * weight).reshape(*scores.shape, -1).sum(-1)
     torch.testing.assert_close(scores.grad, scores.detach().sign() * by_group)

@@ -10,7 +10,7 @@ from bench.models.modes import evaluation_mode
 from bench.pruners.conditions import Conditions
 from bench.spec import Prunable, Word
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 # Pruners that share a module differ in how their networks are trained only.
 PRUNERS = {
     entry.module: name
@@ -81,7 +81,7 @@ def test_the_network_and_the_global_generator_are_left_as_they_were(name, traine
     assert [module.training for module in net.modules()] == modes
     assert torch.equal(torch.get_rng_state(), generator)
     # Batch normalisation learns as before.
-    net.train()(batches()[0].images)
+    net.train()(batches()[0].inputs)
     assert not torch.equal(net.body.bn1.running_mean, before["bn1.running_mean"])
     assert net.body.bn1.num_batches_tracked == 1
 

@@ -10,7 +10,7 @@ from bench.pruners.conditions import Conditions
 from bench.pruners.gradients import first_step
 from bench.spec import Word
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 SELECT = granularity.selector(Word("unstructured"))
 
 
@@ -40,7 +40,7 @@ def test_scores_are_the_losss_derivative_in_the_mask(smooth_toy, examples):
                 weight[place] = original * factor
                 with torch.no_grad(), first_step(smooth_toy):
                     losses.append(
-                        sum(F.cross_entropy(smooth_toy(b.images), b.labels, reduction="sum") for b in examples) / 8
+                        sum(F.cross_entropy(smooth_toy(b.inputs), b.labels, reduction="sum") for b in examples) / 8
                     )
             weight[place] = original
             difference = abs(losses[0] - losses[1]).item() / (2 * step)

@@ -92,10 +92,10 @@ def test_probes_read_plain_images_of_so_many_training_examples(lab, planned, ope
     lab.afresh(stage, lab.folder / "again")
     splits = {(name, split.n_examples): next(iter(split.batches(0))) for name, split in opened}
     assert set(splits) == {("train", 1097), ("train", 100), ("validation", 200)}
-    assert len(splits["train", 1097].images) == 2 * len(splits["train", 1097].labels) == 256
-    plain = splits["train", 100].images
+    assert len(splits["train", 1097].inputs) == 2 * len(splits["train", 1097].labels) == 256
+    plain = splits["train", 100].inputs
     assert len(plain) == 100
-    assert plain.equal(next(iter(plain_split_of(lab, stage).batches(0))).images)
+    assert plain.equal(next(iter(plain_split_of(lab, stage).batches(0))).inputs)
 
 
 def plain_split_of(lab, stage):

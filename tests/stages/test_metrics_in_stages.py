@@ -64,7 +64,7 @@ def network_of(state):
 @torch.no_grad()
 def outputs(network, split, function=None):
     """Logits, or what `function` makes of images, and labels of a split."""
-    found = [((function or network)(batch.images), batch.labels) for batch in split.batches(0)]
+    found = [((function or network)(batch.inputs), batch.labels) for batch in split.batches(0)]
     return torch.cat([values for values, _ in found]), torch.cat([labels for _, labels in found])
 
 
@@ -113,7 +113,7 @@ def test_a_subset_of_the_test_split_is_stratified_fixed_and_the_same_for_every_n
         ((name, split),) = opened
         assert (name, split.n_examples, summary(artifact)["n_examples"]) == ("test", 60, 60)
         assert examples(artifact)["correct"].shape == (60,)
-        pixels.append(torch.cat([batch.images for batch in split.batches(0)]))
+        pixels.append(torch.cat([batch.inputs for batch in split.batches(0)]))
         whole = open_split(found.parameters.data, "test", data_root=lab.settings.data_root, batch_size=100)
         assert whole.n_examples == 500
         share = np.bincount(whole.labels, minlength=10) * 60 / len(whole.labels)
@@ -242,7 +242,7 @@ def test_corruptions_of_files_are_those_of_the_images_in_the_subset(lab, stage, 
 
     def corrupted(dataset, corruption, severity, *, rows, resolution, loader, **_):
         asked.append((dataset.name, corruption, severity, resolution, loader))
-        yield batch._replace(images=batch.images[rows], labels=batch.labels[rows], indices=torch.arange(len(rows)))
+        yield batch._replace(inputs=batch.inputs[rows], labels=batch.labels[rows], indices=torch.arange(len(rows)))
 
     monkeypatch.setattr(evaluate, "corrupted", corrupted)
     correct = examples(lab.compute(found))["correct"]

@@ -39,7 +39,7 @@ def stage(lab, planned, pick):
 
 
 def pixels(split):
-    return [image.numpy().tobytes() for batch in split.batches(0) for image in batch.images]
+    return [image.numpy().tobytes() for batch in split.batches(0) for image in batch.inputs]
 
 
 @pytest.mark.parametrize(

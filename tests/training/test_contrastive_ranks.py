@@ -17,7 +17,7 @@ from bench.training.distributed import Rows
 from bench.training.loop import Interrupted, train
 from bench.training.state import Run
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 # Batches of 7 divide neither the queue of 10 nor, equally, among processes or groups.
 RECIPE = Recipe(
     epochs=2, batch_size=7, lr=0.1, warmup_epochs=1, contrast=Contrast(temperature=0.2, dimensions=5, probe_every=2)

@@ -13,7 +13,7 @@ from bench.spec import Recipe, Word
 from bench.training.loop import train
 from bench.training.state import Run
 
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 TASKS = {"segmentation": segmentation.loss, "detection": detection.loss}
 SIDE = 16
 # Doubles: rounding is 1e-16 of a value; the steps of these trainings multiply it by less than a million.
@@ -51,7 +51,7 @@ class Scenes:
 
 def trained(rank, world_size, scratch, task):
     network = models.build(Word("resnet8"), classes=3, mean=(0.5,) * 3, std=(0.25,) * 3, seed=1)
-    models.attach_top(network, task, 4, resolution=SIDE, seed=2)
+    models.new_head(network, task, 4, resolution=SIDE, seed=2)
     network.double()
     history = train(
         network,

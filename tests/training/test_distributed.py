@@ -19,7 +19,7 @@ from bench.training.loop import Diverged, Interrupted, train
 from bench.training.state import Run
 
 RECIPE = Recipe(epochs=3, batch_size=7, lr=0.1, schedule="cosine", augmentation=())
-Batch = namedtuple("Batch", "images labels indices")
+Batch = namedtuple("Batch", "inputs labels indices")
 # Doubles: rounding is 1e-16 of a value; the steps of these trainings multiply it by less than a million.
 SAME_UP_TO_ROUNDING = {"rtol": 1e-9, "atol": 1e-10}
 

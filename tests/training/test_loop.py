@@ -7,18 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from bench.models.body import Body
+from bench.models.network import Network
 from bench.objectives import supervised
 from bench.spec import Attack, Recipe
 from bench.training import checkpoint
 from bench.training.loop import Diverged, Interrupted, Run, train
 from bench.training.optimizers import learning_rate
+from bench.training.seeding import seed_step
 
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.1, schedule="cosine", warmup_epochs=1)
 
 
 @dataclass
 class Batch:
-    images: torch.Tensor
+    inputs: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
 
@@ -256,3 +259,71 @@ def test_steps_scaled_by_the_norm_of_a_gradient_leave_out_what_is_pruned(tmp_pat
         ends.append(weight.detach().clone())
     assert torch.equal(*ends)
     assert not torch.equal(ends[0], network()[0].weight * mask["0.weight"])
+
+
+def test_an_epoch_may_end_after_some_of_its_steps(tmp_path):
+    """The first two of three batches of each epoch's own order; the schedule is laid over what is trained."""
+    recipe = replace(RECIPE, epoch_steps=2, warmup_epochs=0.0, schedule="linear")
+    model, history = fit(tmp_path / "whole", recipe)
+    by_hand = network()
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    for step in range(6):
+        epoch, position = divmod(step, 2)
+        batch = list(Toy().batches(epoch))[position]
+        seed_step(3, step)
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 6)
+        loss = nn.functional.cross_entropy(by_hand.train()(batch.inputs), batch.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), by_hand.parameters(), strict=True))
+    again, _ = fit(tmp_path / "stopped", recipe, stop_at=3)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_more_steps_than_an_epoch_has_are_all_of_them(tmp_path):
+    ours, theirs = (fit(tmp_path / str(n), replace(RECIPE, epoch_steps=n))[0] for n in (3, 100))
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("clip", [0.01, 100.0])
+def test_the_gradient_is_no_longer_than_the_recipe_says(tmp_path, clip):
+    """One step of plain descent moves the weights by at most lr times the norm, exactly so where it is clipped."""
+    recipe = Recipe(
+        epochs=1,
+        epoch_steps=1,
+        batch_size=8,
+        lr=0.5,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+        clip_norm=clip,
+    )
+    model, _ = fit(tmp_path, recipe)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), network().parameters(), strict=True)])
+    length = float(moved.norm()) / 0.5
+    assert length == pytest.approx(clip, rel=1e-3) if clip < 1 else length < clip
+
+
+def test_pruned_weights_are_no_part_of_the_norm_that_is_clipped(tmp_path):
+    """Kept weights move as if the pruned ones were not there: by lr times the norm in all."""
+    torch.manual_seed(1)
+    body = Body(module=nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3)), head="2", reads="texts")
+    model = Network(body, label="toy", mean=(), std=())
+    masks = {"0.weight": torch.arange(80).view(16, 5) % 10 == 0}
+    before = [p.detach().clone() for p in model.parameters()]
+    before[0] *= masks["0.weight"]
+    recipe = Recipe(
+        epochs=1,
+        epoch_steps=1,
+        batch_size=8,
+        lr=0.5,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+        clip_norm=0.01,
+    )
+    train(model, Toy(), recipe, loss=supervised.loss, seed=3, run=Run(scratch=tmp_path), masks=masks)
+    moved = torch.cat([(a.detach() - b).flatten() for a, b in zip(model.parameters(), before, strict=True)])
+    assert float(moved.norm()) == pytest.approx(0.5 * 0.01, rel=1e-3)

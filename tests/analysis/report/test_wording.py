@@ -41,6 +41,21 @@ def test_sentences_are_about_the_metric_of_every_task_and_not_of_second_views():
     ]
 
 
+def test_texts_have_first_scores_of_several_kinds():
+    metrics = [
+        "spearman",
+        "pearson",
+        "f1",
+        "exact_match",
+        "accuracy(split=mismatched)",
+        "matthews",
+        "perplexity",
+        "accuracy",
+    ]
+    assert wording.foremost(metrics, 2) == ["accuracy", "f1", "matthews", "pearson"]
+    assert [wording.value(metric, 0.5) for metric in ("f1", "exact_match", "matthews")] == ["50.0 %", "50.0 %", "0.5"]
+
+
 def test_very_sparse_levels_keep_two_decimals():
     assert [wording.sparsity(share) for share in (0.0, 0.59, 0.8926258, 0.99, 0.99564, 1.0)] == [
         "0.0 %",
