@@ -205,7 +205,8 @@ NOT_IN_SMOKE = {
     "resnet152 wide_resnet50_2 vgg16_bn mobilenet_v2 vit_b_16 convnext_tiny": "tests/models: too large for the embedded images or a CPU",
     "scenes_segmentation scenes_detection voc2007 voc2012 segmentation detection": "dense_demo and the toy of cv_lth",
     "torchvision checkpoint huggingface": "tests/stages: need files of weights",
-    "bert_tiny mlm python_docs python_topics python_next python_similarity glue": "bert_demo",
+    "bert_tiny mlm python_docs python_topics python_similarity glue": "bert_demo",
+    "python_next": "tests/data",
     "bert_base mnli qqp stsb wnli qnli mrpc rte sst2 cola squad": "the toy of bert_lth",
     "ticket": "tests/stages: needs files of masks",
     "cifar10 cifar100 svhn fashion_mnist stl10 gtsrb flowers102 oxford_iiit_pet dtd eurosat imagenet folder caltech101 caltech256 food101 "

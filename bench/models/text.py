@@ -29,7 +29,8 @@ def bert_base(*, classes: int, vocabulary: str) -> Body:
 
 
 def bert_tiny(*, classes: int, vocabulary: str) -> Body:
-    return _bert(classes, vocabulary, layers=2, width=128, heads=2, inner=512)
+    """Drawn wider than BERT's 0.02, with which attention of this width begins even and takes long to learn anything."""
+    return _bert(classes, vocabulary, layers=2, width=128, heads=2, inner=512, deviation=0.06)
 
 
 class Bert(nn.Module):
@@ -148,7 +149,9 @@ def _bert_of(network: Network) -> Any:
     return network.body.get_submodule("bert")
 
 
-def _bert(classes: int, vocabulary: str, *, layers: int, width: int, heads: int, inner: int) -> Body:
+def _bert(
+    classes: int, vocabulary: str, *, layers: int, width: int, heads: int, inner: int, deviation: float = 0.02
+) -> Body:
     try:
         # It takes seconds to import.
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -164,6 +167,7 @@ def _bert(classes: int, vocabulary: str, *, layers: int, width: int, heads: int,
         num_attention_heads=heads,
         intermediate_size=inner,
         max_position_embeddings=POSITIONS,
+        initializer_range=deviation,
         attn_implementation=ATTENTION,
     )
     return Body(
