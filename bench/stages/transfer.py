@@ -150,7 +150,10 @@ def features(network: models.Network, split: Split, recipe: Recipe) -> tuple[Ten
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatches:
-    """Batches of features, of the same examples in the same order as the training split with this seed has."""
+    """Batches of features, of the same examples in the same order as the training split with this seed has.
+
+    Of texts, which the split sorts by length, the order is that before.
+    """
 
     values: Tensor
     labels: Tensor
