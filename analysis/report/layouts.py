@@ -78,7 +78,7 @@ def _measured(row: dict[Any, Any] | None) -> str:
     if row["mean"] != row["mean"]:
         return "missing"
     spread = f" ± {row['sd']:.3f}" if row["sd"] == row["sd"] else ""
-    within = WITHIN if row["within_sd"] is not pd.NA and row["within_sd"] == True else ""  # noqa: E712
+    within = WITHIN if pd.notna(row["within_sd"]) and row["within_sd"] else ""
     marks = within + (MATCHING if row["label"] in MATCHES else "") + ("" if row["complete"] else LESS)
     return f"{row['mean']:.3f}{spread}{f' {marks}' if marks else ''}"
 
