@@ -25,11 +25,13 @@ def build(architecture: Word, data: Data | None, classes: int, seed: int) -> mod
 def pretrained(
     architecture: Word, data: Data | None, classes: int, state: Mapping[str, Tensor], context: Context
 ) -> models.Network:
-    """The network with the pre-trained weights; its head is the source's."""
+    """The network with the pre-trained weights; its head is the source's, where that is not one on maps of features."""
     network = build(architecture, data, classes, seed=0)
     if data is not None and catalog.TASKS[data.task].top:
-        models.new_head(network, data.task, data.classes, resolution=data.resolution, seed=0)
-    models.load_state(network, state, allow_head_mismatch=True)
+        new_head(network, data, seed=0)
+    # Of two heads of other kinds neither fits the other's network; all else fits, or is the wrong weights.
+    kinds_differ = network.top is not None or any(name.startswith(models.TOP) for name in state)
+    models.load_state(network, state, allow_head_mismatch=kinds_differ)
     return network.to(context.device)
 
 
