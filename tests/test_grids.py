@@ -98,7 +98,7 @@ def test_every_shipped_grid_runs_end_to_end_at_toy_size(path, tmp_path, capsys):
     """The command of the README, on an empty folder and without any data set."""
     places = ["--root", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
     arguments = [str(path), "--toy", *places, "--cluster", "local", "--workers", "1", "--yes"]
-    assert submit.main(arguments) == 0, capsys.readouterr().out
+    assert submit.main(arguments) == 0, "".join(capsys.readouterr())
     assert analysis.main([str(path), "toy=true", "--root", str(tmp_path / "runs"), "--figures", "1"]) == 0
     out = tmp_path / "runs" / "analysis" / f"{path.stem}-toy"
     rows = pd.read_csv(out / "rows.csv")
