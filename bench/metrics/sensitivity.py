@@ -18,6 +18,7 @@ from bench.spec import Prunable
 RATES = (0.001, 0.005, 0.01, 0.05, 0.1)
 DRAWS = 3
 Places = npt.NDArray[np.int64]
+Noise = tuple[Tensor, Tensor]  # of a tensor's shape, and a number
 NOISE, SWAP = "accuracy_weight_noise", "accuracy_mask_swap"
 
 
@@ -42,16 +43,15 @@ def evaluate(network: Network, conditions: Conditions) -> Evaluation:
     draws = int(conditions.options.get("draws") or DRAWS)
     if draws < 1:
         raise ValueError(f"sensitivity needs draws >= 1, found {draws}")
-    found: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    found: dict[str, list[npt.NDArray[np.bool_]]] = {f"{kind}_{rate}": [] for kind in (NOISE, SWAP) for rate in RATES}
     try:
-        for rate in RATES:
-            found[f"{NOISE}_{rate}"] = []
-            for draw in range(draws):
-                _copy_(parameters, shaken(before, masks, rate, seed=(conditions.seed, 0, draw)))
-                found[f"{NOISE}_{rate}"].append(_right(network, conditions))
-        found |= {f"{SWAP}_{rate}": [] for rate in RATES}
+        # Noise and order are drawn once for all rates: millions of numbers take seconds.
         for draw in range(draws):
-            # Drawn once for all rates: an order of millions takes seconds.
+            noise = noise_of(before, masks, seed=(conditions.seed, 0, draw))
+            for rate in RATES:
+                _copy_(parameters, shaken(before, noise, rate))
+                found[f"{NOISE}_{rate}"].append(_right(network, conditions))
+        for draw in range(draws):
             turn = order(masks, list(before), seed=(conditions.seed, 1, draw)) if n_pruned else None
             for rate in RATES:
                 if turn is not None:
@@ -69,21 +69,23 @@ def evaluate(network: Network, conditions: Conditions) -> Evaluation:
     )
 
 
-def shaken(
-    before: Mapping[str, Tensor], masks: Masks, rate: float, *, seed: int | tuple[int, ...]
-) -> dict[str, Tensor]:
-    """The weights with Gaussian noise on the kept: `rate` times the standard deviation of their tensor's kept weights.
-
-    The noise of a seed points the same way at every rate.
-    """
+def noise_of(before: Mapping[str, Tensor], masks: Masks, *, seed: int | tuple[int, ...]) -> dict[str, Noise]:
+    """Per weight: standard normal noise, 0 where pruned, and the standard deviation of the tensor's kept weights."""
     draw = np.random.Generator(np.random.Philox(seed))
-    after = {}
+    found = {}
     for name, weight in before.items():
         mask = masks[name].to(weight.device)
         noise = torch.from_numpy(draw.standard_normal(weight.shape, np.float32)).to(weight.device)
-        deviation = weight[mask].std(correction=0) if mask.any() else 0.0
-        after[name] = torch.where(mask, weight + rate * deviation * noise, weight)
-    return after
+        found[name] = (noise.mul_(mask), weight[mask].std(correction=0) if mask.any() else weight.new_zeros(()))
+    return found
+
+
+def shaken(before: Mapping[str, Tensor], noise: Mapping[str, Noise], rate: float) -> dict[str, Tensor]:
+    """The weights with noise of `rate` times the deviation on the kept ones; at every rate in the same direction."""
+    return {
+        name: weight + rate * deviation * drawn
+        for (name, weight), (drawn, deviation) in zip(before.items(), noise.values(), strict=True)
+    }
 
 
 def swapped(

@@ -9,7 +9,7 @@ from bench.data.records import Batch
 from bench.masks import apply_, keep_top, kept
 from bench.metrics import sensitivity
 from bench.metrics.evaluation import Conditions
-from bench.metrics.sensitivity import shaken, swapped
+from bench.metrics.sensitivity import noise_of, shaken, swapped
 from bench.spec import Prunable, Word
 
 
@@ -43,15 +43,16 @@ def test_noise_moves_kept_weights_only_by_the_rate_times_their_spread():
         "w": 3 * torch.randn(300, 300, generator=torch.Generator().manual_seed(1)) * masks["w"],
         "v": torch.ones(1),
     }
-    after = shaken(before, masks, 0.1, seed=5)
+    noise = noise_of(before, masks, seed=5)
+    after = shaken(before, noise, 0.1)
     moved = (after["w"] - before["w"])[masks["w"]]
     # 45,000 numbers: five standard errors of a standard deviation are 2 %; zeros of pruned weights do not shrink it.
     assert float(moved.std()) == pytest.approx(0.3, rel=0.02)
     assert torch.equal(after["w"][~masks["w"]], before["w"][~masks["w"]])
     assert torch.equal(after["v"], before["v"])  # one weight has no spread
-    weaker = shaken(before, masks, 0.01, seed=5)
+    weaker = shaken(before, noise, 0.01)
     assert torch.allclose((weaker["w"] - before["w"])[masks["w"]], moved / 10, atol=1e-6)
-    assert not torch.equal(shaken(before, masks, 0.1, seed=6)["w"], after["w"])
+    assert not torch.equal(shaken(before, noise_of(before, masks, seed=6), 0.1)["w"], after["w"])
 
 
 def test_a_swap_prunes_as_many_as_it_revives_over_all_layers_and_larger_swaps_hold_smaller_ones():
