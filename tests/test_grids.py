@@ -94,8 +94,10 @@ def test_damaged_files_of_an_embedded_set_are_written_again(write_grid, data_roo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TOYS, ids=lambda path: path.stem)
-def test_every_shipped_grid_runs_end_to_end_at_toy_size(path, tmp_path, capsys):
+def test_every_shipped_grid_runs_end_to_end_at_toy_size(path, tmp_path, capsys, monkeypatch):
     """The command of the README, on an empty folder and without any data set."""
+    # The other cores are the other test workers': two runs with two threads each on two cores take twice as long.
+    monkeypatch.setattr(submit, "cores", lambda: 1)
     places = ["--root", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
     arguments = [str(path), "--toy", *places, "--cluster", "local", "--workers", "1", "--yes"]
     assert submit.main(arguments) == 0, "".join(capsys.readouterr())
