@@ -10,6 +10,9 @@ import torch.distributed as dist
 
 from bench.training.distributed import process_group
 
+# Doubles: rounding is 1e-16 of a value; the steps of these trainings multiply it by less than a million.
+SAME_UP_TO_ROUNDING = {"rtol": 1e-9, "atol": 1e-10}
+
 
 def work(connection, rank):
     """A process's life: run cases, each in a process group of its own, until it is told to end."""
@@ -52,3 +55,21 @@ def ranks():
         ours.send(None)
         process.join(120)
         assert process.exitcode == 0
+
+
+@pytest.fixture
+def two_as_one(ranks, tmp_path):
+    """Asserts that two processes train to the numbers of one; returns the weights and the history of two."""
+
+    def compare(trained, *arguments):
+        expected, expected_history = trained(0, 1, tmp_path / "one", *arguments)
+        (first, history), (second, second_history) = ranks(trained, 2, tmp_path / "two", *arguments)
+        assert history == second_history
+        for name, value in expected.items():
+            assert torch.equal(first[name], second[name]), name
+            torch.testing.assert_close(first[name], value, **SAME_UP_TO_ROUNDING)
+        for record, expected_record in zip(history, expected_history, strict=True):
+            assert record == pytest.approx(expected_record, rel=1e-9)
+        return first, history
+
+    return compare

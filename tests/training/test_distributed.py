@@ -20,8 +20,6 @@ from bench.training.state import Run
 
 RECIPE = Recipe(epochs=3, batch_size=7, lr=0.1, schedule="cosine", augmentation=())
 Batch = namedtuple("Batch", "inputs labels indices")
-# Doubles: rounding is 1e-16 of a value; the steps of these trainings multiply it by less than a million.
-SAME_UP_TO_ROUNDING = {"rtol": 1e-9, "atol": 1e-10}
 
 
 class Toy:
@@ -153,15 +151,8 @@ def threads_left(rank, world_size, scratch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TRAININGS if name != "single"])
-def test_two_processes_give_the_numbers_of_one(ranks, tmp_path, name):
-    expected, expected_history = trained(0, 1, tmp_path / "one", name)
-    (first, history), (second, second_history) = ranks(trained, 2, tmp_path / "two", name)
-    assert history == second_history
-    for key, value in expected.items():
-        assert torch.equal(first[key], second[key]), key
-        torch.testing.assert_close(first[key], value, **SAME_UP_TO_ROUNDING)
-    for record, expected_record in zip(history, expected_history, strict=True):
-        assert record == pytest.approx(expected_record, rel=1e-9)
+def test_two_processes_give_the_numbers_of_one(two_as_one, name):
+    first, _ = two_as_one(trained, name)
     masks = TRAININGS[name][3]
     for key, mask in (masks() if masks else {}).items():
         assert not first[f"body.{key}"][~mask].any()

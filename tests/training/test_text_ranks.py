@@ -21,8 +21,6 @@ TASKS = {
     "sentence_classification": supervised.loss,
 }
 LENGTHS = torch.tensor([12, 5, 9, 3, 7, 10, 4, 11, 6, 8])
-# Doubles: rounding is 1e-16 of a value; the steps of these trainings multiply it by less than a million.
-SAME_UP_TO_ROUNDING = {"rtol": 1e-9, "atol": 1e-10}
 
 
 class Texts:
@@ -78,16 +76,9 @@ def trained(rank, world_size, scratch, task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
-def test_two_processes_give_the_numbers_of_one(ranks, tmp_path, task):
+def test_two_processes_give_the_numbers_of_one(two_as_one, task):
     """Means over the chosen tokens of the whole batch, or over its examples; dropout too."""
-    expected, expected_history = trained(0, 1, tmp_path / "one", task)
-    (first, history), (second, second_history) = ranks(trained, 2, tmp_path / "two", task)
-    assert history == second_history
-    for name, value in expected.items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, **SAME_UP_TO_ROUNDING)
-    for record, expected_record in zip(history, expected_history, strict=True):
-        assert record == pytest.approx(expected_record, rel=1e-9)
+    two_as_one(trained, task)
 
 
 def test_shares_without_chosen_tokens_occur():
