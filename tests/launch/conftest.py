@@ -93,20 +93,21 @@ def devcluster() -> Devcluster:
 def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeCluster]:
     """Starts a cluster with these options of `devcluster start`; all are stopped when the tests end.
 
-    make_cluster(nodes=1, accounting=True, settings=["SlurmdTimeout=5"], folder=path)
+    make_cluster(nodes=1, accounting=True, settings=["SlurmdTimeout=5"], name="a folder's name")
     """
     folders: list[Path] = []
 
     def make(
         *,
-        folder: Path | None = None,
+        name: str = "cluster",
         nodes: int = 2,
         cpus: int = 2,
         auth: str = "auto",
         accounting: bool = False,
         settings: tuple[str, ...] = (),
     ) -> RunningCluster:
-        folder = folder or tmp_path_factory.mktemp("cluster")
+        # Not below a test's own folder: that is gone when its cluster is stopped.
+        folder = tmp_path_factory.mktemp("cluster") / name
         folders.append(folder)
         lines = [f"--set={line}" for line in settings]
         options = ["--nodes", nodes, "--cpus", cpus, "--auth", auth, *(["--accounting"] if accounting else []), *lines]

@@ -124,8 +124,8 @@ def test_two_clusters_do_not_see_each_other(devcluster, cluster, make_cluster):
     assert cluster.run("scontrol", "ping").returncode == 0
 
 
-def test_a_long_path_works_and_stop_leaves_nothing(devcluster, make_cluster, tmp_path):
-    cluster = make_cluster(nodes=1, folder=tmp_path / ("long" * 50), settings=("KillWait=7", "MaxStepCount=100"))
+def test_a_long_path_works_and_stop_leaves_nothing(devcluster, make_cluster):
+    cluster = make_cluster(nodes=1, name="long" * 50, settings=("KillWait=7", "MaxStepCount=100"))
     sockets = json.loads((cluster.folder / "devcluster.json").read_text())["sockets"]
     lines = (cluster.folder / "slurm.conf").read_text().splitlines()
     assert [line for line in lines if line.startswith(("KillWait", "MaxStep"))] == ["KillWait=7", "MaxStepCount=100"]
