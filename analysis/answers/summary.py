@@ -218,7 +218,8 @@ def _universal(table: pd.DataFrame, scope: Scope) -> list[Sentence]:
     else:
         name = f"{scope.network(best)} at {wording.sparsity(best['sparsity'])}"
         text = f"None of {count(len(tested), 'ticket')} tested is shown to match on every task; "
-        text += f"the one that matches on most, {name}, does so on {best['n_matching']} of {tasks}: {best['tasks']}."
+        text += f"the one that matches on most, {name}, does so on {best['n_matching']} of {tasks}; "
+        text += f"tested were {best['tasks']}."
     return [Sentence(topic=_WINS, lead=text, end=scope.rests(), table="universal", p=_smallest(tested["p"]))]
 
 
