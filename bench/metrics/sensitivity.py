@@ -82,10 +82,7 @@ def noise_of(before: Mapping[str, Tensor], masks: Masks, *, seed: int | tuple[in
 
 def shaken(before: Mapping[str, Tensor], noise: Mapping[str, Noise], rate: float) -> dict[str, Tensor]:
     """The weights with noise of `rate` times the deviation on the kept ones; at every rate in the same direction."""
-    return {
-        name: weight + rate * deviation * drawn
-        for (name, weight), (drawn, deviation) in zip(before.items(), noise.values(), strict=True)
-    }
+    return {name: before[name] + rate * deviation * drawn for name, (drawn, deviation) in noise.items()}
 
 
 def swapped(
